@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# run.sh   Measures, and prints a table; JSON in build/bench/. Figures never fail it, only what can't be measured.
+#
+# PGTIER_BENCH_POLICIES=10000   how many policies (2000)
+# PGTIER_BENCH_INTERVAL=60s     their metrics.interval (absent: the default, 15s)
+# PGTIER_BENCH_REST=300         seconds at rest (60)
+# PGTIER_BENCH_WORKERS=16       the operator's --workers (absent: the default, 4)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+testbed/install.sh build
+KUBEBUILDER_ASSETS=$(testbed/programs.sh etcd kube-apiserver kubectl)
+export KUBEBUILDER_ASSETS
+
+# A build of its own: the release preset, whose programs go into images, leaves tests and their fixtures out.
+results=build/bench
+build=build/bench-build
+mkdir -p "$results"
+{
+  cmake --preset release -DPGTIER_TESTS=ON -B "$build"
+  cmake --build "$build" --target pgtier-operator operator_bench decide_bench
+} >"$build.log" 2>&1 || { grep -E 'error|FAILED' -A 5 "$build.log" | head -80 >&2; exit 1; }
+# As the image holds it.
+rm -f "$results/pgtier-operator" "$results/operator.log"
+cp "$build/operator/pgtier-operator" "$results/pgtier-operator"
+strip "$results/pgtier-operator"
+
+echo "# $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), $(nproc) cores, load before: $(cut -d' ' -f1-3 /proc/loadavg)"
+printf '\n== pgtier-operator, etcd and kube-apiserver\n'
+"$build/bench/operator_bench" "$results/pgtier-operator" "$results"
+printf '\n== decisions and plans, medians of 5\n'
+"$build/bench/decide_bench" --benchmark_repetitions=5 --benchmark_display_aggregates_only=true \
+  --benchmark_out="$results/decide.json" --benchmark_out_format=json 2>/dev/null |
+  awk '$1 ~ /_median$/ {sub("_median", "", $1); printf "%-66s %10s %s of CPU\n", $1, $4, $5}'
+printf '\nJSON: %s/operator.json, %s/decide.json\n' "$results" "$results"

@@ -1,0 +1,161 @@
+#include "controllers/scale_tier/act.h"
+
+#include "controllers/scale_tier/bootstrap.h"
+#include "controllers/scale_tier/names.h"
+#include "controllers/scale_tier/observe_postgres.h"
+#include "lib/base/log.h"
+#include "lib/base/random.h"
+#include "lib/base/time_format.h"
+#include "lib/kube/json.h"
+#include "lib/poolers/pgbouncer_admin.h"
+#include "lib/postgres/catalogue.h"
+
+namespace pgtier::controllers::scale_tier {
+namespace {
+
+using Json = nlohmann::json;
+
+// How long one pass waits for the kubelet to bring a pod's files up to date; the next pass goes on where it ended.
+constexpr Duration kSyncPatience = std::chrono::seconds(4);
+constexpr Duration kSyncPoll = std::chrono::milliseconds(200);
+
+// Carries out one action; what all of them need is gathered once.
+class Step {
+ public:
+  Step(kube::Client& client, const crds::ScaleTierPolicy& policy, const Seen& seen, const Credentials& credentials,
+       Deadline deadline, const std::stop_token& stop)
+      : client_(client), policy_(policy), seen_(seen), credentials_(credentials), deadline_(deadline), stop_(stop) {}
+
+  Status operator()(const ApplyObject& action) {
+    kube::ObjectKey key = kube::KeyOf(action.object);
+    std::string what = std::string(action.resource.kind) + " " + key.name;
+    if (seen_.Object(action.resource, key.name) == nullptr) {
+      // Without our label it is somebody else's: applying over it would take it from them.
+      Result<Json> other = client_.Get(action.resource, key, deadline_, stop_);
+      if (other.has_value() && kube::StringAt(*other, {"metadata", "labels", kPolicyLabel}) != policy_.meta.name) {
+        return MakeError(Code::kAlreadyExists, what + " exists already and is not of this policy; rename one of them");
+      }
+      if (!other.has_value() && other.error().code != Code::kNotFound) return other.error();
+    }
+    Result<Json> applied = client_.Apply(action.resource, action.object, true, deadline_, stop_);
+    if (!applied.has_value()) return applied.error().WithContext("apply " + what);
+    log::Info("applied", {{"kind", action.resource.kind}, {"name", key.name}});
+    return {};
+  }
+
+  Status operator()(const DeleteObject& action) {
+    kube::DeleteOptions options;
+    options.uid = action.uid;
+    Result<Json> deleted =
+        client_.Delete(action.resource, {policy_.meta.namespace_, action.name}, options, deadline_, stop_);
+    if (!deleted.has_value() && deleted.error().code != Code::kNotFound) return deleted.error();
+    log::Info("deleted", {{"kind", action.resource.kind}, {"name", action.name}});
+    return {};
+  }
+
+  Status operator()(const Bootstrap& action) {
+    log::Info("making roles, database and extensions");
+    return InstallOnPrimary(PrimaryIp(), *policy_.spec.managed, credentials_, action.hash, deadline_, stop_);
+  }
+
+  Status operator()(const EnsureSlot& action) {
+    PGTIER_ASSIGN_OR_RETURN(postgres::Connection primary, OpenPrimary());
+    PGTIER_ASSIGN_OR_RETURN(bool made, postgres::EnsurePhysicalSlot(primary, action.slot, deadline_));
+    if (made) log::Info("made replication slot", {{"slot", action.slot}});
+    return {};
+  }
+
+  Status operator()(const DropSlot& action) {
+    PGTIER_ASSIGN_OR_RETURN(postgres::Connection primary, OpenPrimary());
+    PGTIER_ASSIGN_OR_RETURN(bool dropped, postgres::DropSlot(primary, action.slot, deadline_));
+    if (dropped) log::Info("dropped replication slot", {{"slot", action.slot}});
+    return {};
+  }
+
+  Status operator()(const SyncPodVolumes& action) {
+    // The value changes each time: the kubelet may have looked before the new configuration had reached it.
+    Json patch{{"metadata", {{"annotations", {{kConfigAnnotation, FormatMicroTime(SystemClock().Now())}}}}}};
+    Result<Json> patched =
+        client_.MergePatch(kube::kPods, {policy_.meta.namespace_, action.pod}, patch, deadline_, stop_);
+    return patched.has_value() ? Status() : Status(patched.error());
+  }
+
+  Status operator()(const ReloadPostgres& action) {
+    PGTIER_ASSIGN_OR_RETURN(postgres::Connection server, OpenSuperuser(action.ip));
+    PGTIER_ASSIGN_OR_RETURN(postgres::Rows rows, server.Query("SELECT pg_reload_conf()", deadline_));
+    std::ignore = rows;  // It returns true or fails; what was loaded, the next pass reads.
+    log::Info("reloaded", {{"instance", action.instance}});
+    return {};
+  }
+
+  Status operator()(const ReloadPooler& action) {
+    PGTIER_ASSIGN_OR_RETURN(poolers::PgBouncerAdmin admin,
+                            poolers::PgBouncerAdmin::Open(ConnectToConsole(action.ip, credentials_), deadline_, stop_));
+    Deadline patience = deadline_.AtMost(kSyncPatience);
+    while (true) {
+      PGTIER_RETURN_IF_ERROR(admin.Reload(deadline_));
+      PGTIER_ASSIGN_OR_RETURN(auto config, admin.ShowConfig(deadline_));
+      PGTIER_ASSIGN_OR_RETURN(auto databases, admin.ShowDatabases(deadline_));
+      PGTIER_ASSIGN_OR_RETURN(auto differences, poolers::CompareWithRunning(action.settings, config, databases));
+      if (differences.empty()) break;
+      if (patience.Expired() || !SleepFor(kSyncPoll, stop_)) return {};  // The next pass tries again.
+    }
+    // A RELOAD that changes hosts replaces the server connections by itself, each as its transaction ends. RECONNECT on
+    // top of it would break logins under way (pgbouncer#1536).
+    log::Info("pooler took its configuration", {{"pod", action.pod}});
+    return {};
+  }
+
+  Status operator()(const RecordTier& action) {
+    return RecordTierOnPrimary(PrimaryIp(), *policy_.spec.managed, credentials_, action.tier, action.epoch, deadline_,
+                               stop_);
+  }
+
+ private:
+  std::string PrimaryIp() const { return seen_.instances.empty() ? "" : seen_.instances.front().pod_ip; }
+  Result<postgres::Connection> OpenSuperuser(const std::string& ip) const {
+    return postgres::Connection::Open(ConnectTo(ip, kSuperuser, credentials_.superuser, "postgres"), deadline_, stop_);
+  }
+  Result<postgres::Connection> OpenPrimary() const { return OpenToAct(PrimaryIp(), credentials_, deadline_, stop_); }
+
+  kube::Client& client_;
+  const crds::ScaleTierPolicy& policy_;
+  const Seen& seen_;
+  const Credentials& credentials_;
+  Deadline deadline_;
+  const std::stop_token& stop_;
+};
+
+// What takes reads away from a replica that may have none. It goes on although something else failed.
+bool IsRouting(const Action& action) {
+  if (const auto* apply = std::get_if<ApplyObject>(&action)) return apply->resource.plural == kube::kSecrets.plural;
+  return std::holds_alternative<SyncPodVolumes>(action) || std::holds_alternative<ReloadPooler>(action);
+}
+
+}  // namespace
+
+Status Actor::Act(const Plan& plan, const crds::ScaleTierPolicy& policy, const Seen& seen,
+                  const Credentials& credentials, Deadline deadline, const std::stop_token& stop) {
+  Step step(*client_, policy, seen, credentials, deadline, stop);
+  Status outcome;
+  for (const Action& action : plan.actions) {
+    if (stop.stop_requested()) return MakeError(Code::kCancelled, "stopping");
+    if (!outcome.has_value() && !IsRouting(action)) continue;
+    Status done = std::visit(step, action);
+    if (outcome.has_value()) outcome = std::move(done);
+  }
+  return outcome;
+}
+
+Result<Credentials> CompleteCredentials(const std::optional<Credentials>& known) {
+  constexpr size_t kLength = 32;
+  Credentials credentials = known.value_or(Credentials{});
+  for (std::string* password : {&credentials.superuser, &credentials.replication, &credentials.pooler,
+                                &credentials.monitor, &credentials.pooler_admin, &credentials.app}) {
+    if (!password->empty()) continue;
+    PGTIER_ASSIGN_OR_RETURN(*password, RandomToken(kLength));
+  }
+  return credentials;
+}
+
+}  // namespace pgtier::controllers::scale_tier

@@ -1,0 +1,29 @@
+// The only stage with effects outside: carries out a plan's actions in their order.
+#pragma once
+
+#include <memory>
+#include <stop_token>
+#include <string>
+
+#include "controllers/scale_tier/plan.h"
+#include "lib/kube/client.h"
+
+namespace pgtier::controllers::scale_tier {
+
+class Actor {
+ public:
+  explicit Actor(kube::Client* client) : client_(client) {}
+
+  // After the first action that fails only routing goes on; the next pass plans anew from what it then sees. Gives the
+  // first error.
+  Status Act(const Plan& plan, const crds::ScaleTierPolicy& policy, const Seen& seen, const Credentials& credentials,
+             Deadline deadline, const std::stop_token& stop);
+
+ private:
+  kube::Client* client_;
+};
+
+// `known`, with whatever is missing in it drawn anew.
+Result<Credentials> CompleteCredentials(const std::optional<Credentials>& known);
+
+}  // namespace pgtier::controllers::scale_tier

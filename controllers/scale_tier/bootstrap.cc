@@ -1,0 +1,108 @@
+#include "controllers/scale_tier/bootstrap.h"
+
+#include <vector>
+
+#include "controllers/scale_tier/names.h"
+#include "controllers/scale_tier/observe_postgres.h"
+#include "lib/postgres/catalogue.h"
+#include "lib/postgres/objects.h"
+#include "sql/scale_tier.h"
+
+namespace pgtier::controllers::scale_tier {
+namespace {
+
+// Of every pgtier operator that acts on a server: a lease is no fence, this is. ("pgtier" in ASCII.)
+constexpr int64_t kActLock = 0x706774696572;
+
+Status EnsureRoles(postgres::Connection& connection, const std::string& app, const Credentials& credentials,
+                   Deadline deadline) {
+  struct Wanted {
+    postgres::RoleSpec role;
+    const std::string& password;
+  };
+  auto role = [](const std::string& name) {
+    postgres::RoleSpec spec;
+    spec.name = name;
+    return spec;
+  };
+  std::vector<Wanted> roles = {{role(app), credentials.app},
+                               {role(kReplicationRole), credentials.replication},
+                               {role(kPoolerRole), credentials.pooler},
+                               {role(kMonitorRole), credentials.monitor}};
+  roles[1].role.replication = true;
+  roles[3].role.member_of = {"pg_monitor"};
+  for (const Wanted& wanted : roles) {
+    PGTIER_ASSIGN_OR_RETURN(postgres::Ensured ensured,
+                            postgres::EnsureRole(connection, wanted.role, wanted.password, deadline));
+    if (ensured == postgres::Ensured::kCreated) continue;
+    PGTIER_RETURN_IF_ERROR(postgres::SetPassword(connection, wanted.role.name, wanted.password, deadline));
+  }
+  return {};
+}
+
+Status InstallExtensions(postgres::Connection& database, const std::vector<std::string>& extensions,
+                         Deadline deadline) {
+  // Extensions go where applications look for them, not into pg_catalog.
+  PGTIER_ASSIGN_OR_RETURN(std::vector<postgres::Rows> set, database.Execute("SET search_path = public", deadline));
+  for (const std::string& extension : extensions) {
+    Result<postgres::Ensured> ensured = postgres::EnsureExtension(database, extension, deadline);
+    if (ensured.has_value()) continue;
+    // One that the image does not hold will not be there at the next try either.
+    Code code = ensured.error().code == Code::kNotFound ? Code::kInvalidArgument : ensured.error().code;
+    return MakeError(code, "spec.postgres.managed.extensions: " + extension + ": " + ensured.error().message);
+  }
+  PGTIER_ASSIGN_OR_RETURN(set, database.Execute("SET search_path = pg_catalog", deadline));
+  return {};
+}
+
+}  // namespace
+
+Result<postgres::Connection> OpenToAct(const std::string& ip, const Credentials& credentials, Deadline deadline,
+                                       const std::stop_token& stop) {
+  PGTIER_ASSIGN_OR_RETURN(
+      postgres::Connection connection,
+      postgres::Connection::Open(ConnectTo(ip, kSuperuser, credentials.superuser, "postgres"), deadline, stop));
+  PGTIER_ASSIGN_OR_RETURN(bool locked, postgres::TryAdvisoryLock(connection, kActLock, deadline));
+  if (!locked) return MakeError(Code::kAborted, "another pgtier acts on this server now");
+  return connection;
+}
+
+Status InstallOnPrimary(const std::string& ip, const crds::ManagedPostgres& managed, const Credentials& credentials,
+                        const std::string& hash, Deadline deadline, const std::stop_token& stop) {
+  // The database's own role, of the same name, owns it: what an application expects.
+  const std::string& app = managed.database;
+  if (app == kSuperuser || app.starts_with("pg_") || app.starts_with("pgtier")) {
+    // The schema refuses it; a stored object may be older. The superuser's password would become the application's.
+    return MakeError(Code::kInvalidArgument, "spec.postgres.managed.database: " + app + " is taken by the system");
+  }
+  PGTIER_ASSIGN_OR_RETURN(postgres::Connection server, OpenToAct(ip, credentials, deadline, stop));
+  PGTIER_RETURN_IF_ERROR(EnsureRoles(server, app, credentials, deadline));
+  PGTIER_ASSIGN_OR_RETURN(postgres::Ensured made, postgres::EnsureDatabase(server, managed.database, app, deadline));
+  std::ignore = made;  // Either way it is there.
+
+  PGTIER_ASSIGN_OR_RETURN(
+      postgres::Connection database,
+      postgres::Connection::Open(ConnectTo(ip, kSuperuser, credentials.superuser, managed.database), deadline, stop));
+  PGTIER_RETURN_IF_ERROR(InstallExtensions(database, managed.extensions, deadline));
+  Result<std::vector<postgres::Rows>> schema = database.Execute(sql::kScaleTierSchema, deadline);
+  if (!schema.has_value()) return schema.error().WithContext("schema pgtier");
+  Result<postgres::Rows> recorded = database.Query("UPDATE pgtier.state SET installed = $1", {hash}, deadline);
+  return recorded.has_value() ? Status() : Status(recorded.error());
+}
+
+Status RecordTierOnPrimary(const std::string& ip, const crds::ManagedPostgres& managed, const Credentials& credentials,
+                           const std::string& tier, int64_t epoch, Deadline deadline, const std::stop_token& stop) {
+  // Held until the end: advisory locks are of one database, so all who act take theirs in `postgres`.
+  PGTIER_ASSIGN_OR_RETURN(postgres::Connection lock, OpenToAct(ip, credentials, deadline, stop));
+  PGTIER_ASSIGN_OR_RETURN(
+      postgres::Connection database,
+      postgres::Connection::Open(ConnectTo(ip, kSuperuser, credentials.superuser, managed.database), deadline, stop));
+  PGTIER_ASSIGN_OR_RETURN(postgres::Rows rows,
+                          database.Query("UPDATE pgtier.state SET tier = $1, epoch = epoch + 1, changed_at = now() "
+                                         "WHERE epoch = $2::bigint",
+                                         {tier, std::to_string(epoch)}, deadline));
+  if (rows.affected() == 1) return {};
+  return MakeError(Code::kAborted, "the epoch in pgtier.state moved on: another operator acts on this database");
+}
+
+}  // namespace pgtier::controllers::scale_tier

@@ -1,0 +1,30 @@
+// What a managed server holds beside the application's data: roles, the database, extensions and pgtier's schema.
+#pragma once
+
+#include <stop_token>
+#include <string>
+
+#include "controllers/scale_tier/seen.h"
+#include "crds/scale_tier_policy.h"
+#include "lib/base/clock.h"
+#include "lib/base/result.h"
+#include "lib/postgres/connection.h"
+
+namespace pgtier::controllers::scale_tier {
+
+// A superuser's connection to the database `postgres` of the server at `ip` that holds the lock of those who act there:
+// a lease is no fence. Errors: kAborted: another pgtier holds it.
+Result<postgres::Connection> OpenToAct(const std::string& ip, const Credentials& credentials, Deadline deadline,
+                                       const std::stop_token& stop);
+
+// Makes all of it on the server at `ip`, under an advisory lock, and records `hash` as installed at its end. May find
+// any part of it done. Passwords are set to those of the Secrets: they are the truth.
+Status InstallOnPrimary(const std::string& ip, const crds::ManagedPostgres& managed, const Credentials& credentials,
+                        const std::string& hash, Deadline deadline, const std::stop_token& stop);
+
+// Records the tier and moves the epoch from `epoch` on. Errors: kAborted: the epoch is another one; somebody else
+// leads now.
+Status RecordTierOnPrimary(const std::string& ip, const crds::ManagedPostgres& managed, const Credentials& credentials,
+                           const std::string& tier, int64_t epoch, Deadline deadline, const std::stop_token& stop);
+
+}  // namespace pgtier::controllers::scale_tier

@@ -1,0 +1,204 @@
+#include <algorithm>
+
+#include "controllers/scale_tier/report.h"
+#include "core/words.h"
+
+namespace pgtier::controllers::scale_tier {
+namespace {
+
+constexpr char kTrue[] = "True";
+constexpr char kFalse[] = "False";
+constexpr char kUnknown[] = "Unknown";
+
+// What one condition says; times and generation are added for all alike.
+struct Saying {
+  std::string status, reason, message;
+};
+
+Saying SayIf(bool is, std::string reason, std::string message, const char* else_reason) {
+  return is ? Saying{kTrue, std::move(reason), std::move(message)} : Saying{kFalse, else_reason, ""};
+}
+
+bool Moving(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
+  return outcome.decision.verdict == core::Verdict::kMove && !status.target_tier.empty();
+}
+
+std::string Join(const std::vector<std::string>& parts) {
+  std::string text;
+  for (const std::string& part : parts) text += (text.empty() ? "" : "; ") + part;
+  return text;
+}
+
+std::string ListUnavailable(const Outcome& outcome) {
+  std::vector<std::string> fields;
+  for (const Unavailable& gap : outcome.resolved.unavailable) {
+    // A field of the base may stand in the way of several tiers.
+    if (std::find(fields.begin(), fields.end(), gap.field) == fields.end()) fields.push_back(gap.field);
+  }
+  fields.insert(fields.end(), outcome.plan.unavailable.begin(), outcome.plan.unavailable.end());
+  return Join(fields);
+}
+
+// Ready pods that answered, of an endpoint.
+long Answering(const Seen& seen, const char* endpoint) {
+  return std::count_if(seen.poolers.begin(), seen.poolers.end(),
+                       [&](const PoolerPodSeen& pod) { return pod.endpoint == endpoint && pod.ready && pod.answered; });
+}
+
+// Why the ladder stands where it stands: the gate that is shut, else what brought it to its tier.
+std::string Standing(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
+  const core::Decision& decision = outcome.decision;
+  if (outcome.paused) return "Paused";
+  if (Moving(outcome, status)) return "Climbing";
+  if (decision.reason != "Holding" && decision.reason != "LastTier" && decision.verdict != core::Verdict::kMove &&
+      decision.verdict != core::Verdict::kStart) {
+    return decision.reason;
+  }
+  for (const crds::TierStatus& tier : status.tiers) {
+    if (tier.name == status.tier && !tier.reason.empty()) return tier.reason;
+  }
+  return "Holding";
+}
+
+Saying SayReady(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
+  const Seen& seen = outcome.seen;
+  if (std::string why = outcome.resolved.WholePolicyUnavailable(); !why.empty()) return {kFalse, "NotAvailable", why};
+  if (!outcome.policy.problems.empty()) {
+    return {kUnknown, "InvalidSpec", "the stored object breaks rules of the schema; see the condition Stalled"};
+  }
+  std::string standing = Standing(outcome, status);
+  if (outcome.resolved.ladder.observe_only) {
+    return {kTrue, standing, "observing: nothing is created or changed. " + outcome.decision.message};
+  }
+  if (seen.primary.bad_password) {
+    return {kFalse, "SuperuserPasswordRefused",
+            "the primary refuses the superuser's password in Secret " + outcome.policy.meta.name +
+                "-internal; restore the Secret, or set the role's password to the one in it"};
+  }
+  if (!seen.primary.answered || seen.primary.installed.empty()) {
+    return {kFalse, "PrimaryNotReady",
+            outcome.failure.empty() ? "waiting for " + outcome.plan.waiting_for : outcome.failure};
+  }
+  for (const char* endpoint : {"rw", "ro"}) {
+    if (Answering(seen, endpoint) > 0) continue;
+    return {kFalse, "PoolerNotReady",
+            outcome.failure.empty() ? "no pooler of " + outcome.resolved.endpoint + "-" + endpoint + " answers"
+                                    : outcome.failure};
+  }
+  return {kTrue, standing, outcome.decision.message};
+}
+
+// True until the current generation has been realised once; later trouble is Degraded, not Reconciling.
+Saying SayReconciling(const Outcome& outcome) {
+  const crds::Condition* before = crds::FindCondition(outcome.policy.status.conditions, "Reconciling");
+  bool realised = before != nullptr && before->status == kFalse &&
+                  before->observed_generation == outcome.policy.meta.generation && before->reason == "Realised";
+  // What is not acted on is not under way; nor is it realised, or its end of waiting would pass for later trouble.
+  if (!realised && outcome.paused) return {kFalse, "Paused", ""};
+  if (!outcome.policy.problems.empty() || !outcome.resolved.WholePolicyUnavailable().empty()) {
+    return {kFalse, "Stalled", ""};
+  }
+  bool open = !realised && !outcome.Complete() && !outcome.resolved.ladder.observe_only;
+  return SayIf(open, "InProgress",
+               outcome.failure.empty() ? "waiting for " + outcome.plan.waiting_for : outcome.failure, "Realised");
+}
+
+Saying SayStalled(const Outcome& outcome) {
+  if (std::string why = outcome.resolved.WholePolicyUnavailable(); !why.empty()) return {kTrue, "NotAvailable", why};
+  if (!outcome.policy.problems.empty()) return {kTrue, "InvalidSpec", Join(outcome.policy.problems)};
+  if (outcome.seen.primary.bad_password) return {kTrue, "SuperuserPasswordRefused", outcome.seen.primary.error};
+  return SayIf(outcome.needs_person, "ActionRefused", outcome.failure, "NothingToDo");
+}
+
+Saying SayClimbing(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
+  std::string progress = outcome.failure.empty() ? "waiting for " + outcome.plan.waiting_for : outcome.failure;
+  return SayIf(Moving(outcome, status), "TierChange",
+               outcome.decision.from + " to " + status.target_tier + ": " + progress, "NoTierChange");
+}
+
+Saying SayMetrics(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
+  std::string unknown;
+  std::optional<size_t> current = core::FindTier(outcome.resolved.ladder, status.tier);
+  for (size_t i = current.value_or(0) + 1; i < outcome.resolved.ladder.tiers.size(); ++i) {
+    const core::Tier& tier = outcome.resolved.ladder.tiers[i];
+    for (const core::Trigger& trigger : tier.triggers) {
+      const core::TriggerMemory& memory = outcome.decision.triggers.at({tier.name, trigger.name});
+      if (!core::IsMissing(memory)) continue;
+      unknown += (unknown.empty() ? "" : "; ") + trigger.name + ": " + memory.unknown_reason;
+    }
+  }
+  if (unknown.empty()) return {kTrue, "AllRead", ""};
+  return {kFalse, "ReadingsUnknown", unknown};
+}
+
+Saying SayDegraded(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
+  std::string trouble;
+  const TierSettings* tier = outcome.resolved.Find(status.tier);
+  if (tier != nullptr && !Moving(outcome, status)) {
+    long healthy = std::count_if(status.replicas.begin(), status.replicas.end(),
+                                 [](const crds::ReplicaStatus& replica) { return replica.healthy; });
+    if (healthy < tier->replicas && outcome.seen.primary.answered) {
+      trouble = std::to_string(healthy) + " of " + std::to_string(tier->replicas) + " replicas may take reads";
+      if (healthy == 0) trouble += "; reads go to the primary";
+      if (!outcome.plan.waiting_for.empty()) trouble += "; waiting for " + outcome.plan.waiting_for;
+      return {kTrue, "ReplicasUnhealthy", trouble};
+    }
+  }
+  // Standbys first: one with fewer connections than its primary stops replaying.
+  for (auto it = outcome.seen.instances.rbegin(); it != outcome.seen.instances.rend(); ++it) {
+    const InstanceSeen& instance = *it;
+    if (instance.restart_pending || (instance.pod_ready && instance.template_is_older)) {
+      return {kTrue, "RestartPending",
+              instance.name + " runs with an older image, pod template or values of settings that take a restart; " +
+                  "delete its pod when it suits, replicas before the primary"};
+    }
+  }
+  return {kFalse, "AsSpecified", ""};
+}
+
+Saying SayTier(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status, const core::Tier& tier) {
+  const core::Ladder& ladder = outcome.resolved.ladder;
+  std::optional<size_t> current = core::FindTier(ladder, status.tier);
+  std::optional<size_t> own = core::FindTier(ladder, tier.name);
+  for (const crds::TierStatus& entered : status.tiers) {
+    if (entered.name != tier.name) continue;
+    if (current.has_value() && *own <= *current) {
+      return {kTrue, entered.reason.empty() ? "Entered" : entered.reason, entered.message};
+    }
+    if (status.target_tier == tier.name) return {kFalse, "Climbing", "being entered: " + entered.message};
+  }
+  if (!tier.blocked_by.empty()) return {kFalse, "NotAvailable", tier.blocked_by};
+  return {kFalse, "NotReached", core::DescribeWaiting(tier, outcome.decision.triggers, outcome.now)};
+}
+
+}  // namespace
+
+std::vector<crds::Condition> MakeConditions(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
+  std::string unavailable = ListUnavailable(outcome);
+  bool approval = outcome.decision.reason == "ApprovalRequired";
+  std::vector<std::pair<std::string, Saying>> sayings = {
+      {"Ready", SayReady(outcome, status)},
+      {"Reconciling", SayReconciling(outcome)},
+      {"Stalled", SayStalled(outcome)},
+      {"Climbing", SayClimbing(outcome, status)},
+      {"ApprovalRequired", SayIf(approval, "PlanWaits", outcome.decision.message, "NoPlanWaits")},
+      {"MetricsAvailable", SayMetrics(outcome, status)},
+      {"Degraded", SayDegraded(outcome, status)},
+      {"Paused", SayIf(outcome.paused, "Annotated", "the annotation pgtier.dev/paused is set", "NotPaused")},
+      {"NotAvailable",
+       SayIf(!unavailable.empty(), "FieldsNotAvailable",
+             "this release takes these fields and does not act on them yet: " + unavailable, "EverythingAvailable")}};
+  for (const core::Tier& tier : outcome.resolved.ladder.tiers) {
+    sayings.emplace_back("tier.pgtier.dev/" + tier.name, SayTier(outcome, status, tier));
+  }
+  std::vector<crds::Condition> conditions;
+  for (auto& [type, saying] : sayings) {
+    const crds::Condition* before = crds::FindCondition(outcome.policy.status.conditions, type);
+    bool same = before != nullptr && before->status == saying.status && before->last_transition.has_value();
+    conditions.push_back({type, saying.status, saying.reason, saying.message, outcome.policy.meta.generation,
+                          same ? before->last_transition : outcome.now});
+  }
+  return conditions;
+}
+
+}  // namespace pgtier::controllers::scale_tier

@@ -1,0 +1,59 @@
+// The Kubernetes objects of a policy, rendered. Pure: the same inputs give the same JSON, so an object that needs no
+// change can be told from one that does.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "controllers/scale_tier/resolve.h"
+#include "controllers/scale_tier/seen.h"
+#include "crds/scale_tier_policy.h"
+#include "lib/base/result.h"
+#include "lib/poolers/pgbouncer_config.h"
+
+namespace pgtier::controllers::scale_tier {
+
+// Images of this release, where a policy names none.
+struct Images {
+  std::string postgres;
+  std::string pgbouncer;
+};
+
+// What every rendering needs.
+struct RenderContext {
+  const crds::ScaleTierPolicy& policy;
+  const Resolved& resolved;
+  const Images& images;
+};
+
+// --- Secrets and configuration
+nlohmann::json RenderAppSecret(const RenderContext& context, const Credentials& credentials);
+nlohmann::json RenderInternalSecret(const RenderContext& context, const Credentials& credentials);
+nlohmann::json RenderPostgresConfigMap(const RenderContext& context);
+
+// --- Postgres
+nlohmann::json RenderInstanceService(const RenderContext& context, int ordinal);
+nlohmann::json RenderPrimaryService(const RenderContext& context, int primary_ordinal);
+// `image` is pinned: the one that the first instance was made with.
+nlohmann::json RenderInstance(const RenderContext& context, int ordinal, const std::string& image);
+nlohmann::json RenderInstanceBudget(const RenderContext& context);
+
+// --- Poolers
+// PgBouncer of one endpoint ("rw" | "ro") in a tier, with the hosts that it connects to.
+Result<poolers::PgBouncerSettings> PoolerSettingsFor(const RenderContext& context, const TierSettings& tier,
+                                                     const std::vector<std::string>& hosts);
+Result<nlohmann::json> RenderPoolerSecret(const RenderContext& context, const std::string& endpoint,
+                                          const poolers::PgBouncerSettings& settings, const Credentials& credentials);
+nlohmann::json RenderPooler(const RenderContext& context, const TierSettings& tier, const std::string& endpoint);
+nlohmann::json RenderPoolerBudget(const RenderContext& context, const std::string& endpoint);
+// `name` is the Service's; `endpoint` the pooler behind it.
+nlohmann::json RenderEndpointService(const RenderContext& context, const std::string& name,
+                                     const std::string& endpoint);
+
+// --- Comparing
+// Puts the hash of `object` into its annotation pgtier.dev/hash.
+void Stamp(nlohmann::json& object);
+// Whether `live` holds everything that `desired` says: members of objects, elements of lists by place.
+bool Covers(const nlohmann::json& live, const nlohmann::json& desired);
+
+}  // namespace pgtier::controllers::scale_tier

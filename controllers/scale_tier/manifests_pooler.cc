@@ -1,0 +1,107 @@
+#include <algorithm>
+#include <cctype>
+
+#include "controllers/scale_tier/manifests_common.h"
+#include "controllers/scale_tier/names.h"
+
+namespace pgtier::controllers::scale_tier {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr int kPgBouncerUser = 998;  // images/pgbouncer.Dockerfile
+
+Json PoolerMatchLabels(const std::string& policy, const std::string& endpoint) {
+  return {{kPolicyLabel, policy}, {kEndpointLabel, endpoint}};
+}
+
+}  // namespace
+
+Result<poolers::PgBouncerSettings> PoolerSettingsFor(const RenderContext& context, const TierSettings& tier,
+                                                     const std::vector<std::string>& hosts) {
+  const std::string& database = context.policy.spec.managed->database;
+  poolers::PgBouncerSettings settings;
+  poolers::PgBouncerDatabase line;
+  line.name = database;
+  line.hosts = hosts;
+  line.port = kPostgresPort;
+  settings.databases.push_back(line);
+  settings.pool_mode = tier.pooler.pool_mode;
+  std::transform(settings.pool_mode.begin(), settings.pool_mode.end(), settings.pool_mode.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  settings.max_client_conn = tier.pooler.max_client_conn;
+  settings.default_pool_size = tier.pooler.default_pool_size;
+  settings.min_pool_size = tier.pooler.min_pool_size;
+  settings.reserve_pool_size = tier.pooler.reserve_pool_size;
+  settings.server_idle_timeout = tier.pooler.server_idle_timeout;
+  settings.auth_file = "/etc/pgbouncer/userlist.txt";
+  settings.auth_user = kPoolerRole;
+  settings.auth_query = "SELECT usename, passwd FROM pgtier.pooler_lookup($1)";
+  settings.auth_dbname = database;
+  settings.admin_users = {kPoolerAdmin};
+  return settings;
+}
+
+Result<Json> RenderPoolerSecret(const RenderContext& context, const std::string& endpoint,
+                                const poolers::PgBouncerSettings& settings, const Credentials& credentials) {
+  PGTIER_ASSIGN_OR_RETURN(std::string ini, poolers::RenderIni(settings));
+  PGTIER_ASSIGN_OR_RETURN(std::string userlist, poolers::RenderUserlist({{kPoolerRole, credentials.pooler},
+                                                                         {kPoolerAdmin, credentials.pooler_admin}}));
+  return Json{{"apiVersion", "v1"},
+              {"kind", "Secret"},
+              {"metadata", ObjectMeta(context, PoolerName(context.policy.meta.name, endpoint))},
+              {"type", "Opaque"},
+              {"data", EncodeSecretData({{"pgbouncer.ini", ini}, {"userlist.txt", userlist}})}};
+}
+
+Json RenderPooler(const RenderContext& context, const TierSettings& tier, const std::string& endpoint) {
+  const std::string& policy = context.policy.meta.name;
+  std::string name = PoolerName(policy, endpoint);
+  Json match = PoolerMatchLabels(policy, endpoint);
+  Json labels = PolicyLabels(context);
+  labels["app.kubernetes.io/name"] = "pgbouncer";
+  labels[kEndpointLabel] = endpoint;
+  Json probe{{"tcpSocket", {{"port", "postgres"}}}, {"periodSeconds", 2}, {"failureThreshold", 2}};
+  Json container{
+      {"name", "pgbouncer"},
+      {"image", tier.pooler.image.empty() ? context.images.pgbouncer : tier.pooler.image},
+      {"imagePullPolicy", "IfNotPresent"},
+      {"ports", Json::array({{{"name", "postgres"}, {"containerPort", kPostgresPort}, {"protocol", "TCP"}}})},
+      {"readinessProbe", probe},
+      // Endpoints forget the pod before PgBouncer stops taking clients.
+      {"lifecycle", {{"preStop", {{"sleep", {{"seconds", 5}}}}}}},
+      {"resources", {{"requests", {{"cpu", "50m"}, {"memory", "32Mi"}}}}},
+      {"securityContext", RestrictedContainerSecurity()},
+      {"volumeMounts", Json::array({{{"name", "config"}, {"mountPath", "/etc/pgbouncer"}, {"readOnly", true}}})}};
+  // The longest of all tiers: a template that differed by tier would replace the pods, and cut clients, at each climb.
+  Duration longest{};
+  for (const TierSettings& each : context.resolved.tiers) longest = std::max(longest, each.drain_timeout);
+  auto drain = std::chrono::ceil<std::chrono::seconds>(longest).count();
+  Json pod{{"automountServiceAccountToken", false},
+           {"enableServiceLinks", false},
+           // On SIGTERM PgBouncer waits for its clients to finish; this bounds it.
+           {"terminationGracePeriodSeconds", drain + 5},
+           {"securityContext", RestrictedPodSecurity(kPgBouncerUser)},
+           {"affinity", SpreadOverNodes(match)},
+           {"containers", Json::array({container})},
+           {"volumes", Json::array({{{"name", "config"}, {"secret", {{"secretName", name}, {"defaultMode", 0440}}}}})}};
+  return {{"apiVersion", "apps/v1"},
+          {"kind", "Deployment"},
+          {"metadata", ObjectMeta(context, name, {{kEndpointLabel, endpoint}})},
+          {"spec",
+           {{"replicas", tier.pooler.instances},
+            {"strategy", {{"type", "RollingUpdate"}, {"rollingUpdate", {{"maxUnavailable", 0}, {"maxSurge", 1}}}}},
+            {"selector", {{"matchLabels", match}}},
+            {"template", {{"metadata", {{"labels", labels}}}, {"spec", pod}}}}}};
+}
+
+Json RenderPoolerBudget(const RenderContext& context, const std::string& endpoint) {
+  const std::string& policy = context.policy.meta.name;
+  return RenderBudget(context, PoolerName(policy, endpoint), PoolerMatchLabels(policy, endpoint));
+}
+
+Json RenderEndpointService(const RenderContext& context, const std::string& name, const std::string& endpoint) {
+  return RenderService(context, name, PoolerMatchLabels(context.policy.meta.name, endpoint));
+}
+
+}  // namespace pgtier::controllers::scale_tier

@@ -1,0 +1,179 @@
+#include "controllers/scale_tier/manifests_common.h"
+#include "controllers/scale_tier/names.h"
+#include "controllers/scale_tier/postgres_config.h"
+
+namespace pgtier::controllers::scale_tier {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr int kPostgresUser = 999;  // images/postgres.Dockerfile
+
+Json Variable(const char* name, const std::string& value) { return {{"name", name}, {"value", value}}; }
+
+Json Mount(const char* name, const char* path, bool read_only) {
+  Json mount{{"name", name}, {"mountPath", path}};
+  if (read_only) mount["readOnly"] = true;
+  return mount;
+}
+
+Json PostgresContainer(const RenderContext& context, int ordinal, const std::string& image) {
+  const crds::ManagedPostgres& managed = *context.policy.spec.managed;
+  const std::string& policy = context.policy.meta.name;
+  std::string instance = InstanceName(policy, ordinal);
+  Json ready{{"exec", {{"command", Json::array({"pg_isready", "--quiet", "--host=/run/postgresql"})}}},
+             {"periodSeconds", 3},
+             {"timeoutSeconds", 3},
+             {"failureThreshold", 2}};
+  Json container{
+      {"name", "postgres"},
+      {"image", image},
+      {"imagePullPolicy", "IfNotPresent"},
+      {"command", Json::array({"pgtier-postgres"})},
+      {"env", Json::array({Variable("PGDATA", "/var/lib/postgresql/data/pgdata"), Variable("PGTIER_INSTANCE", instance),
+                           Variable("PGTIER_BOOTSTRAP", ordinal == 1 ? "initdb" : "basebackup"),
+                           Variable("PGTIER_PRIMARY_HOST", PrimaryService(policy)),
+                           Variable("PGTIER_SLOT", SlotName(instance))})},
+      {"ports", Json::array({{{"name", "postgres"}, {"containerPort", kPostgresPort}, {"protocol", "TCP"}}})},
+      {"readinessProbe", ready},
+      {"securityContext", RestrictedContainerSecurity()},
+      {"volumeMounts",
+       Json::array({Mount("data", "/var/lib/postgresql/data", false), Mount("config", "/etc/pgtier/config", true),
+                    Mount("secrets", "/etc/pgtier/secrets", true), Mount("run", "/run/postgresql", false),
+                    Mount("tmp", "/tmp", false), Mount("shm", "/dev/shm", false)})}};
+  Json resources = Json::object();
+  if (!managed.requests.empty()) resources["requests"] = managed.requests;
+  if (!managed.limits.empty()) resources["limits"] = managed.limits;
+  if (!resources.empty()) container["resources"] = resources;
+  return container;
+}
+
+Json Volumes(const std::string& policy) {
+  Json secret_items =
+      Json::array({{{"key", "superuser"}, {"path", "superuser"}}, {{"key", "replication"}, {"path", "replication"}}});
+  return Json::array(
+      {{{"name", "config"}, {"configMap", {{"name", PostgresConfig(policy)}}}},
+       {{"name", "secrets"},
+        {"secret", {{"secretName", InternalSecret(policy)}, {"items", secret_items}, {"defaultMode", 0440}}}},
+       {{"name", "run"}, {"emptyDir", Json::object()}},
+       {{"name", "tmp"}, {"emptyDir", Json::object()}},
+       // The runtime's default of 64 MiB is too small for parallel queries.
+       {{"name", "shm"}, {"emptyDir", {{"medium", "Memory"}, {"sizeLimit", "1Gi"}}}}});
+}
+
+Json VolumeClaim(const RenderContext& context) {
+  const crds::ManagedPostgres& managed = *context.policy.spec.managed;
+  Json spec{{"accessModes", Json::array({"ReadWriteOnce"})},
+            {"resources", {{"requests", {{"storage", managed.storage_size}}}}}};
+  if (!managed.storage_class_name.empty()) spec["storageClassName"] = managed.storage_class_name;
+  // apiVersion and kind are what the apiserver adds; said here, the object compares equal to the stored one.
+  return {{"apiVersion", "v1"},
+          {"kind", "PersistentVolumeClaim"},
+          {"metadata", {{"name", "data"}, {"labels", PolicyLabels(context)}}},
+          {"spec", spec}};
+}
+
+void AddScheduling(const crds::ManagedPostgres& managed, Json& pod) {
+  if (!managed.node_selector.empty()) pod["nodeSelector"] = managed.node_selector;
+  if (!managed.priority_class_name.empty()) pod["priorityClassName"] = managed.priority_class_name;
+  for (const crds::Toleration& toleration : managed.tolerations) {
+    Json item = Json::object();
+    if (!toleration.key.empty()) item["key"] = toleration.key;
+    if (!toleration.operator_.empty()) item["operator"] = toleration.operator_;
+    if (!toleration.value.empty()) item["value"] = toleration.value;
+    if (!toleration.effect.empty()) item["effect"] = toleration.effect;
+    if (toleration.seconds.has_value()) item["tolerationSeconds"] = *toleration.seconds;
+    pod["tolerations"].push_back(item);
+  }
+  for (const std::string& secret : managed.image_pull_secrets) pod["imagePullSecrets"].push_back({{"name", secret}});
+}
+
+Json Secret(const RenderContext& context, const std::string& name, const std::string& type, const Json& data) {
+  return {{"apiVersion", "v1"},
+          {"kind", "Secret"},
+          {"metadata", ObjectMeta(context, name, {{kUseLabel, "postgres"}})},
+          {"type", type},
+          {"data", EncodeSecretData(data)}};
+}
+
+}  // namespace
+
+Json RenderAppSecret(const RenderContext& context, const Credentials& credentials) {
+  const std::string& database = context.policy.spec.managed->database;
+  std::string host = context.resolved.endpoint + "-rw." + context.policy.meta.namespace_ + ".svc";
+  return Secret(context, AppSecret(context.policy.meta.name), "kubernetes.io/basic-auth",
+                {{"username", database},
+                 {"password", credentials.app},
+                 {"dbname", database},
+                 {"host", host},
+                 {"host-ro", context.resolved.endpoint + "-ro." + context.policy.meta.namespace_ + ".svc"},
+                 {"port", std::to_string(kPostgresPort)}});
+}
+
+Json RenderInternalSecret(const RenderContext& context, const Credentials& credentials) {
+  return Secret(context, InternalSecret(context.policy.meta.name), "Opaque",
+                {{"superuser", credentials.superuser},
+                 {"replication", credentials.replication},
+                 {"pooler", credentials.pooler},
+                 {"monitor", credentials.monitor},
+                 {"pooler-admin", credentials.pooler_admin}});
+}
+
+Json RenderPostgresConfigMap(const RenderContext& context) {
+  return {{"apiVersion", "v1"},
+          {"kind", "ConfigMap"},
+          {"metadata", ObjectMeta(context, PostgresConfig(context.policy.meta.name))},
+          {"data",
+           {{"postgresql.conf", RenderPostgresConf(PostgresSettings(*context.policy.spec.managed, context.resolved))},
+            {"pg_hba.conf", RenderPgHba()}}}};
+}
+
+Json RenderInstanceService(const RenderContext& context, int ordinal) {
+  std::string instance = InstanceName(context.policy.meta.name, ordinal);
+  return RenderService(context, instance, {{kPolicyLabel, context.policy.meta.name}, {kInstanceLabel, instance}});
+}
+
+Json RenderPrimaryService(const RenderContext& context, int primary_ordinal) {
+  const std::string& policy = context.policy.meta.name;
+  return RenderService(context, PrimaryService(policy),
+                       {{kPolicyLabel, policy}, {kInstanceLabel, InstanceName(policy, primary_ordinal)}});
+}
+
+Json RenderInstance(const RenderContext& context, int ordinal, const std::string& image) {
+  const std::string& policy = context.policy.meta.name;
+  std::string instance = InstanceName(policy, ordinal);
+  Json labels = PolicyLabels(context);
+  labels["app.kubernetes.io/name"] = "postgres";
+  labels[kInstanceLabel] = instance;
+  Json pod{{"automountServiceAccountToken", false},
+           {"enableServiceLinks", false},
+           // A fast shutdown writes a checkpoint; killed before its end, the next start replays WAL.
+           {"terminationGracePeriodSeconds", 120},
+           {"securityContext", RestrictedPodSecurity(kPostgresUser)},
+           {"affinity", SpreadOverNodes({{kPolicyLabel, policy}, {"app.kubernetes.io/name", "postgres"}})},
+           {"containers", Json::array({PostgresContainer(context, ordinal, image)})},
+           {"volumes", Volumes(policy)}};
+  AddScheduling(*context.policy.spec.managed, pod);
+  bool remove = context.policy.spec.deletion_policy == "Remove";
+  return {{"apiVersion", "apps/v1"},
+          {"kind", "StatefulSet"},
+          {"metadata", ObjectMeta(context, instance, {{kInstanceLabel, instance}})},
+          {"spec",
+           {{"replicas", 1},
+            {"serviceName", instance},
+            {"selector", {{"matchLabels", {{kPolicyLabel, policy}, {kInstanceLabel, instance}}}}},
+            // A new template restarts Postgres: that is for the operator to time, not for an edit to cause.
+            {"updateStrategy", {{"type", "OnDelete"}}},
+            {"persistentVolumeClaimRetentionPolicy",
+             {{"whenDeleted", remove ? "Delete" : "Retain"}, {"whenScaled", "Retain"}}},
+            {"template", {{"metadata", {{"labels", labels}}}, {"spec", pod}}},
+            {"volumeClaimTemplates", Json::array({VolumeClaim(context)})}}}};
+}
+
+Json RenderInstanceBudget(const RenderContext& context) {
+  const std::string& policy = context.policy.meta.name;
+  return RenderBudget(context, PostgresConfig(policy),
+                      {{kPolicyLabel, policy}, {"app.kubernetes.io/name", "postgres"}});
+}
+
+}  // namespace pgtier::controllers::scale_tier

@@ -1,0 +1,49 @@
+// Names of what pgtier makes for a policy. Everything carries the label pgtier.dev/policy.
+#pragma once
+
+#include <algorithm>
+#include <string>
+
+namespace pgtier::controllers::scale_tier {
+
+inline constexpr char kPolicyLabel[] = "pgtier.dev/policy";
+inline constexpr char kInstanceLabel[] = "pgtier.dev/instance";
+inline constexpr char kEndpointLabel[] = "pgtier.dev/endpoint";   // rw | ro, on poolers
+inline constexpr char kUseLabel[] = "pgtier.dev/use";             // on Secrets that pgtier may read: postgres | http
+inline constexpr char kHashAnnotation[] = "pgtier.dev/hash";      // of an object as it was rendered
+inline constexpr char kConfigAnnotation[] = "pgtier.dev/config";  // on pods: makes the kubelet sync their volumes
+inline constexpr char kPausedAnnotation[] = "pgtier.dev/paused";
+
+inline constexpr int kPostgresPort = 5432;
+
+// Instances are kyoyu-1, kyoyu-2, …: a StatefulSet of one pod and a Service each, so that a promotion renames nothing.
+inline std::string InstanceName(const std::string& policy, int ordinal) {
+  return policy + "-" + std::to_string(ordinal);
+}
+inline std::string PodName(const std::string& instance) { return instance + "-0"; }
+inline std::string VolumeClaimName(const std::string& instance) { return "data-" + PodName(instance); }
+
+// The physical slot of an instance: names of slots take a-z, 0-9 and _ (PostgreSQL, 26.2.6).
+inline std::string SlotName(const std::string& instance) {
+  std::string slot = "pgtier_" + instance;
+  std::replace(slot.begin(), slot.end(), '-', '_');
+  return slot;
+}
+
+inline std::string PrimaryService(const std::string& policy) { return policy + "-primary"; }
+inline std::string PostgresConfig(const std::string& policy) { return policy + "-postgres"; }
+inline std::string PoolerName(const std::string& policy, const std::string& endpoint) {
+  return policy + "-pooler-" + endpoint;
+}
+// What the application needs to connect; it may mount this.
+inline std::string AppSecret(const std::string& policy) { return policy + "-app"; }
+// Passwords of pgtier's own roles.
+inline std::string InternalSecret(const std::string& policy) { return policy + "-internal"; }
+
+inline constexpr char kSuperuser[] = "postgres";
+inline constexpr char kReplicationRole[] = "pgtier_replication";
+inline constexpr char kPoolerRole[] = "pgtier_pooler";
+inline constexpr char kMonitorRole[] = "pgtier_monitor";
+inline constexpr char kPoolerAdmin[] = "pgtier_admin";  // of PgBouncer's console only, no role in Postgres
+
+}  // namespace pgtier::controllers::scale_tier

@@ -1,0 +1,121 @@
+#include <algorithm>
+
+#include "controllers/scale_tier/report.h"
+
+namespace pgtier::controllers::scale_tier {
+namespace {
+
+// A condition whose change people are told of.
+struct Watched {
+  const char* type;
+  const char* bad_status;  // The status that is a warning.
+  const char* bad_reason;
+  const char* good_reason;
+  const char* good_words;
+};
+
+constexpr Watched kWatched[] = {
+    {"Ready", "False", "NotReady", "Ready", "it serves as specified"},
+    {"Stalled", "True", "Stalled", "Unstalled", "nobody needs to act any more"},
+    {"MetricsAvailable", "False", "MetricsUnavailable", "MetricsAvailable", "every reading is there"},
+    {"Degraded", "True", "Degraded", "Recovered", "it is as specified again"}};
+
+void NoteReplicas(const crds::ScaleTierPolicyStatus& before, const crds::ScaleTierPolicyStatus& after,
+                  std::vector<Note>& notes) {
+  for (const crds::ReplicaStatus& replica : after.replicas) {
+    auto was = std::find_if(before.replicas.begin(), before.replicas.end(),
+                            [&](const crds::ReplicaStatus& each) { return each.name == replica.name; });
+    bool routed = was != before.replicas.end() && was->routed;
+    if (replica.routed && !routed) notes.push_back({false, "ReplicaRouted", replica.name + " takes reads"});
+    if (!replica.routed && routed) notes.push_back({true, "ReplicaUnrouted", replica.name + " takes no reads now"});
+  }
+}
+
+}  // namespace
+
+std::vector<Note> MakeNotes(const crds::ScaleTierPolicyStatus& before, const crds::ScaleTierPolicyStatus& after) {
+  std::vector<Note> notes;
+  if (!after.target_tier.empty() && after.target_tier != before.target_tier) {
+    std::string why;
+    for (const crds::TierStatus& tier : after.tiers) {
+      if (tier.name == after.target_tier) why = tier.message;
+    }
+    notes.push_back({false, "TierChangeStarted", after.tier + " to " + after.target_tier + ": " + why});
+  }
+  if (after.tier != before.tier && !after.tier.empty()) {
+    std::string from = before.tier.empty() ? "" : " from " + before.tier;
+    std::string why;
+    for (const crds::TierStatus& tier : after.tiers) {
+      if (tier.name == after.tier) why = tier.message;
+    }
+    notes.push_back({false, "TierEntered", "entered " + after.tier + from + ": " + why});
+  }
+  const crds::Condition* ready_before = crds::FindCondition(before.conditions, "Ready");
+  const crds::Condition* ready = crds::FindCondition(after.conditions, "Ready");
+  if (ready != nullptr && ready->reason.starts_with("WouldEnter") &&
+      (ready_before == nullptr || ready_before->reason != ready->reason)) {
+    notes.push_back({false, ready->reason, ready->message});
+  }
+  for (const Watched& watched : kWatched) {
+    const crds::Condition* was = crds::FindCondition(before.conditions, watched.type);
+    const crds::Condition* is = crds::FindCondition(after.conditions, watched.type);
+    if (is == nullptr) continue;
+    bool bad = is->status == watched.bad_status;
+    bool was_bad = was != nullptr && was->status == watched.bad_status;
+    // A policy that has only just come is not ready yet: no news.
+    bool first = was == nullptr && (std::string(watched.type) == "Ready" || !bad);
+    if (bad == was_bad || first) continue;
+    notes.push_back(
+        {bad, bad ? watched.bad_reason : watched.good_reason, is->message.empty() ? watched.good_words : is->message});
+  }
+  NoteReplicas(before, after, notes);
+  return notes;
+}
+
+void ExportMetrics(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status, Metrics& metrics) {
+  const crds::Meta& meta = outcome.policy.meta;
+  // Tiers and triggers that an edit removed, and replicas that are gone, leave no series behind.
+  if (outcome.policy.status.observed_generation != meta.generation ||
+      outcome.policy.status.replicas.size() != status.replicas.size()) {
+    metrics.Forget({{"namespace", meta.namespace_}, {"policy", meta.name}});
+  }
+  Labels policy = {{"namespace", meta.namespace_}, {"policy", meta.name}};
+  auto with = [&](const std::string& name, const std::string& value) {
+    Labels labels = policy;
+    labels[name] = value;
+    return labels;
+  };
+  for (const core::Tier& tier : outcome.resolved.ladder.tiers) {
+    metrics.Set("pgtier_tier", "1 for the tier that runs, 0 for the others.", with("tier", tier.name),
+                tier.name == status.tier ? 1 : 0);
+    for (const core::Trigger& trigger : tier.triggers) {
+      const core::TriggerMemory& memory = outcome.decision.triggers.at({tier.name, trigger.name});
+      Labels labels = with("tier", tier.name);
+      labels["trigger"] = trigger.name;
+      if (memory.observed.has_value()) {
+        metrics.Set("pgtier_trigger_value", "The last reading of a trigger, in its own unit.", labels,
+                    *memory.observed);
+      }
+      metrics.Set("pgtier_trigger_threshold", "The threshold of a trigger, in its own unit.", labels,
+                  trigger.threshold);
+      metrics.Set("pgtier_trigger_unknown", "1 while a trigger has no reading.", labels,
+                  memory.state == core::TriggerState::kUnknown ? 1 : 0);
+    }
+  }
+  const crds::Condition* ready = crds::FindCondition(status.conditions, "Ready");
+  metrics.Set("pgtier_ready", "1 while the policy's database serves as specified.", policy,
+              ready != nullptr && ready->status == "True" ? 1 : 0);
+  metrics.Set("pgtier_climbing", "1 during a tier change.", policy, status.target_tier.empty() ? 0 : 1);
+  for (const InstanceSeen& instance : outcome.seen.instances) {
+    // The last lag of a replica that does not stream would look like health.
+    if (!instance.streaming) {
+      metrics.Forget(with("replica", instance.name));
+      continue;
+    }
+    double seconds = std::chrono::duration<double>(instance.lag.value_or(Duration::zero())).count();
+    metrics.Set("pgtier_replica_lag_seconds", "How long recent WAL takes to be replayed on a replica.",
+                with("replica", instance.name), seconds);
+  }
+}
+
+}  // namespace pgtier::controllers::scale_tier

@@ -1,0 +1,223 @@
+#include "controllers/scale_tier/observe.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "controllers/scale_tier/names.h"
+#include "controllers/scale_tier/observe_postgres.h"
+#include "lib/base/base64.h"
+#include "lib/kube/json.h"
+#include "lib/observe/pooler_reading.h"
+
+namespace pgtier::controllers::scale_tier {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr kube::Resource kOwned[] = {kube::kPods,
+                                     kube::kServices,
+                                     kube::kSecrets,
+                                     kube::kConfigMaps,
+                                     kube::kStatefulSets,
+                                     kube::kDeployments,
+                                     kube::kPodDisruptionBudgets,
+                                     kube::kPersistentVolumeClaims};
+
+Status ListOwned(kube::Client& client, const crds::Meta& policy, Seen& seen, Deadline deadline,
+                 const std::stop_token& stop) {
+  for (const kube::Resource& resource : kOwned) {
+    kube::ListOptions options;
+    options.label_selector = std::string(kPolicyLabel) + "=" + policy.name;
+    do {
+      PGTIER_ASSIGN_OR_RETURN(Json page, client.List(resource, policy.namespace_, options, deadline, stop));
+      for (Json& item : page["items"]) {
+        // Items of a list do not say what they are.
+        item["apiVersion"] = resource.ApiVersion();
+        item["kind"] = resource.kind;
+        std::string name = kube::KeyOf(item).name;
+        seen.objects[{std::string(resource.plural), name}] = std::move(item);
+      }
+      options.continue_token = kube::StringAt(page, {"metadata", "continue"});
+    } while (!options.continue_token.empty());
+  }
+  return {};
+}
+
+// The text under a key of a Secret, or empty.
+std::string SecretText(const Json* secret, const char* key) {
+  if (secret == nullptr) return "";
+  return DecodeBase64(kube::StringAt(*secret, {"data", key})).value_or("");
+}
+
+std::optional<Credentials> ReadCredentials(const Seen& seen, const std::string& policy) {
+  const Json* internal = seen.Object(kube::kSecrets, InternalSecret(policy));
+  const Json* app = seen.Object(kube::kSecrets, AppSecret(policy));
+  if (internal == nullptr && app == nullptr) return std::nullopt;
+  return Credentials{SecretText(internal, "superuser"),    SecretText(internal, "replication"),
+                     SecretText(internal, "pooler"),       SecretText(internal, "monitor"),
+                     SecretText(internal, "pooler-admin"), SecretText(app, "password")};
+}
+
+bool IsReady(const Json& pod) {
+  const Json& conditions = kube::At(pod, {"status", "conditions"});
+  if (!conditions.is_array() || kube::At(pod, {"metadata"}).contains("deletionTimestamp")) return false;
+  return std::any_of(conditions.begin(), conditions.end(), [](const Json& condition) {
+    return kube::StringAt(condition, {"type"}) == "Ready" && kube::StringAt(condition, {"status"}) == "True";
+  });
+}
+
+// Why a pod does not run, from the states of its containers or its scheduling.
+std::string TroubleOf(const Json& pod) {
+  const Json& containers = kube::At(pod, {"status", "containerStatuses"});
+  if (containers.is_array()) {
+    for (const Json& container : containers) {
+      std::string reason = kube::StringAt(container, {"state", "waiting", "reason"});
+      if (reason.empty() || reason == "ContainerCreating" || reason == "PodInitializing") continue;
+      std::string message = kube::StringAt(container, {"state", "waiting", "message"});
+      if (!message.empty()) reason.append(": ").append(message);
+      return reason;
+    }
+  }
+  const Json& conditions = kube::At(pod, {"status", "conditions"});
+  if (conditions.is_array()) {
+    for (const Json& condition : conditions) {
+      if (kube::StringAt(condition, {"type"}) != "PodScheduled") continue;
+      if (kube::StringAt(condition, {"status"}) == "True") continue;
+      return kube::StringAt(condition, {"reason"}) + ": " + kube::StringAt(condition, {"message"});
+    }
+  }
+  return "";
+}
+
+// The ordinal in "<policy>-<n>", or nothing.
+std::optional<int> OrdinalOf(const std::string& policy, const std::string& instance) {
+  if (!instance.starts_with(policy + "-")) return std::nullopt;
+  const char* begin = instance.c_str() + policy.size() + 1;
+  const char* end = instance.c_str() + instance.size();
+  int ordinal = 0;
+  if (std::from_chars(begin, end, ordinal).ptr != end || ordinal < 1) return std::nullopt;
+  return ordinal;
+}
+
+void FindInstances(const std::string& policy, Seen& seen) {
+  for (const auto& [key, object] : seen.objects) {
+    if (key.first != kube::kStatefulSets.plural) continue;
+    std::optional<int> ordinal = OrdinalOf(policy, key.second);
+    if (!ordinal.has_value()) continue;
+    InstanceSeen instance;
+    instance.name = key.second;
+    instance.ordinal = *ordinal;
+    if (const Json* pod = seen.Object(kube::kPods, PodName(instance.name))) {
+      instance.pod_ready = IsReady(*pod);
+      instance.pod_ip = kube::StringAt(*pod, {"status", "podIP"});
+      instance.trouble = TroubleOf(*pod);
+      instance.template_is_older = kube::StringAt(*pod, {"metadata", "labels", "controller-revision-hash"}) !=
+                                   kube::StringAt(object, {"status", "updateRevision"});
+    }
+    seen.instances.push_back(std::move(instance));
+  }
+  std::sort(seen.instances.begin(), seen.instances.end(),
+            [](const InstanceSeen& a, const InstanceSeen& b) { return a.ordinal < b.ordinal; });
+}
+
+void FindPoolers(Seen& seen) {
+  for (const auto& [key, pod] : seen.objects) {
+    if (key.first != kube::kPods.plural) continue;
+    std::string endpoint = kube::StringAt(pod, {"metadata", "labels", kEndpointLabel});
+    if (endpoint.empty()) continue;
+    PoolerPodSeen pooler;
+    pooler.pod = key.second;
+    pooler.endpoint = endpoint;
+    pooler.ip = kube::StringAt(pod, {"status", "podIP"});
+    pooler.ready = IsReady(pod);
+    seen.poolers.push_back(std::move(pooler));
+  }
+}
+
+// A Secret that a policy names is only read when its owner labelled it for that use; else whoever may write policies
+// could have any Secret of the namespace sent somewhere.
+Result<std::string> ReadUserSecret(kube::Client& client, const std::string& namespace_, const std::string& name,
+                                   const char* use, const char* key, Deadline deadline, const std::stop_token& stop) {
+  if (name.empty()) return std::string();
+  Result<Json> secret = client.Get(kube::kSecrets, {namespace_, name}, deadline, stop);
+  if (!secret.has_value()) {
+    if (secret.error().code != Code::kNotFound) return secret.error();
+    return MakeError(Code::kNotFound, "SecretNotFound: there is no Secret " + name + " in this namespace");
+  }
+  if (kube::StringAt(*secret, {"metadata", "labels", kUseLabel}) != use) {
+    return MakeError(Code::kPermissionDenied,
+                     "SecretNotLabelled: Secret " + name + " lacks the label " + kUseLabel + "=" + use);
+  }
+  std::string text = SecretText(&*secret, key);
+  if (text.empty()) {
+    return MakeError(Code::kFailedPrecondition, "SecretIncomplete: Secret " + name + " has no key " + key);
+  }
+  return text;
+}
+
+core::Reading FromError(const Error& error) { return core::Reading::Unknown(error.message); }
+
+core::Reading ReadPooler(const Seen& seen, const crds::TriggerSpec& trigger, const core::Trigger& rule) {
+  std::vector<poolers::Utilisation> pods;
+  int silent = 0;
+  for (const PoolerPodSeen& pod : seen.poolers) {
+    if (pod.answered) pods.push_back(pod.utilisation);
+    if (pod.ready && !pod.answered) ++silent;
+  }
+  return observe::ReadPoolers(trigger.pooler_metric, pods, silent, rule);
+}
+
+}  // namespace
+
+Result<Seen> Observer::Observe(const crds::ScaleTierPolicy& policy, const Resolved& resolved, Deadline deadline,
+                               const std::stop_token& stop) {
+  Seen seen;
+  PGTIER_RETURN_IF_ERROR(ListOwned(*client_, policy.meta, seen, deadline, stop));
+  seen.credentials = ReadCredentials(seen, policy.meta.name);
+  FindInstances(policy.meta.name, seen);
+  FindPoolers(seen);
+  if (policy.spec.managed.has_value()) AskInstances(seen, policy.spec.managed->database, deadline, stop);
+  AskPoolers(seen, deadline, stop);
+
+  // One budget for all queries: a Prometheus that hangs must not keep a lagging replica in routing.
+  Deadline metrics = deadline.AtMost(std::chrono::seconds(5));
+  observe::PrometheusServer server{policy.spec.prometheus_url, "", ""};
+  Result<std::string> token = ReadUserSecret(*client_, policy.meta.namespace_, policy.spec.prometheus_token_secret,
+                                             "http", "token", deadline, stop);
+  Result<std::string> ca = ReadUserSecret(*client_, policy.meta.namespace_, policy.spec.prometheus_ca_secret, "http",
+                                          "ca.crt", deadline, stop);
+  if (token.has_value()) server.token = *token;
+  if (ca.has_value()) server.ca_pem = *ca;
+  for (size_t i = 0; i < policy.spec.tiers.size(); ++i) {
+    const crds::TierSpec& tier = policy.spec.tiers[i];
+    for (size_t j = 0; j < tier.triggers.size(); ++j) {
+      const crds::TriggerSpec& trigger = tier.triggers[j];
+      core::Reading& reading = seen.readings[{tier.name, trigger.rule.name}];
+      switch (trigger.source) {
+        case crds::Source::kPrometheus:
+          reading = !token.has_value() ? FromError(token.error())
+                    : !ca.has_value()  ? FromError(ca.error())
+                                       : prometheus_->Query(server, trigger.query, metrics, stop);
+          break;
+        case crds::Source::kPooler:
+          reading = ReadPooler(seen, trigger, resolved.ladder.tiers[i].triggers[j]);
+          break;
+        case crds::Source::kDemand: {
+          const std::vector<std::string>& demands = policy.spec.demands;
+          bool demanded = std::find(demands.begin(), demands.end(), trigger.rule.name) != demands.end();
+          reading = core::Reading::Of(demanded ? 1 : 0);
+          break;
+        }
+        case crds::Source::kSql:
+        case crds::Source::kHttp:
+        case crds::Source::kStatus:
+          reading = core::Reading::Unknown(std::string(core::kNotAvailable) + ": this release does not read " +
+                                           trigger.rule.source);
+          break;
+      }
+    }
+  }
+  return seen;
+}
+
+}  // namespace pgtier::controllers::scale_tier

@@ -1,0 +1,30 @@
+// The first stage of a pass: reads, into a plain struct. A part that cannot be reached is a fact and noted as such; a
+// list of the apiserver that fails ends the pass, for "could not read" must never look like "nothing there".
+#pragma once
+
+#include <map>
+#include <stop_token>
+
+#include "controllers/scale_tier/resolve.h"
+#include "controllers/scale_tier/seen.h"
+#include "crds/scale_tier_policy.h"
+#include "lib/kube/client.h"
+#include "lib/observe/prometheus.h"
+
+namespace pgtier::controllers::scale_tier {
+
+class Observer {
+ public:
+  // Both outlive this.
+  Observer(kube::Client* client, observe::Prometheus* prometheus) : client_(client), prometheus_(prometheus) {}
+
+  // Errors: those of listing the policy's objects.
+  Result<Seen> Observe(const crds::ScaleTierPolicy& policy, const Resolved& resolved, Deadline deadline,
+                       const std::stop_token& stop);
+
+ private:
+  kube::Client* client_;
+  observe::Prometheus* prometheus_;
+};
+
+}  // namespace pgtier::controllers::scale_tier

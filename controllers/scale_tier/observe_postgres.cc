@@ -1,0 +1,173 @@
+#include "controllers/scale_tier/observe_postgres.h"
+
+#include <algorithm>
+
+#include "controllers/scale_tier/names.h"
+#include "lib/poolers/pgbouncer_admin.h"
+#include "lib/postgres/catalogue.h"
+
+namespace pgtier::controllers::scale_tier {
+namespace {
+
+// An answer takes milliseconds; a server that is stopped or cut off must not hold up the pass.
+constexpr Duration kPatience = std::chrono::seconds(2);
+
+// One row that says what an instance is and runs. pgtier.config is absent until pgtier's configuration is loaded. An
+// error of a setting that only waits for a restart is none.
+constexpr char kAskInstance[] =
+    "SELECT coalesce(current_setting('pgtier.config', true), '') AS config, "
+    "(SELECT count(*) > 0 FROM pg_settings WHERE pending_restart) AS restart_pending, "
+    "(SELECT coalesce(string_agg(f.name || ' (' || f.error || ')', ', '), '') FROM pg_file_settings f "
+    "  WHERE f.error IS NOT NULL AND NOT EXISTS "
+    "    (SELECT 1 FROM pg_settings s WHERE s.name = f.name AND s.pending_restart)) AS config_error, "
+    "(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' "
+    "  AND usename NOT LIKE 'pgtier%' AND usename <> 'postgres') AS clients";
+
+constexpr char kAskState[] = "SELECT epoch, tier, installed FROM pgtier.state";
+
+Status AskInstance(postgres::Connection& connection, InstanceSeen& instance, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(postgres::Rows rows, connection.Query(kAskInstance, deadline));
+  PGTIER_ASSIGN_OR_RETURN(postgres::Row row, rows.Single());
+  PGTIER_ASSIGN_OR_RETURN(instance.config, row.Get<std::string>("config"));
+  PGTIER_ASSIGN_OR_RETURN(instance.restart_pending, row.Get<bool>("restart_pending"));
+  PGTIER_ASSIGN_OR_RETURN(instance.config_error, row.Get<std::string>("config_error"));
+  PGTIER_ASSIGN_OR_RETURN(instance.clients, row.Get<int64_t>("clients"));
+  instance.answered = true;
+  return {};
+}
+
+Status AskPrimary(postgres::Connection& connection, Seen& seen, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(postgres::Rows rows, connection.Query(kAskState, deadline));
+  PGTIER_ASSIGN_OR_RETURN(postgres::Row row, rows.Single());
+  PrimarySeen& primary = seen.primary;
+  PGTIER_ASSIGN_OR_RETURN(primary.epoch, row.Get<int64_t>("epoch"));
+  PGTIER_ASSIGN_OR_RETURN(primary.tier, row.Get<std::string>("tier"));
+  PGTIER_ASSIGN_OR_RETURN(primary.installed, row.Get<std::string>("installed"));
+  PGTIER_ASSIGN_OR_RETURN(primary.wal, postgres::CurrentLsn(connection, deadline));
+  PGTIER_ASSIGN_OR_RETURN(std::vector<postgres::ReplicationSlot> slots, ReplicationSlots(connection, deadline));
+  for (const postgres::ReplicationSlot& slot : slots) {
+    if (!slot.physical || !slot.name.starts_with("pgtier_")) continue;
+    primary.slots[slot.name] = slot.active;
+    if (slot.wal_status == "lost") primary.lost_slots.insert(slot.name);
+  }
+  PGTIER_ASSIGN_OR_RETURN(std::vector<postgres::Replica> replicas, Replicas(connection, deadline));
+  for (const postgres::Replica& replica : replicas) {
+    auto instance = std::find_if(seen.instances.begin(), seen.instances.end(),
+                                 [&](const InstanceSeen& each) { return each.name == replica.application_name; });
+    if (instance == seen.instances.end() || replica.state != "streaming") continue;
+    instance->streaming = true;
+    instance->replayed = replica.replay;
+    instance->lag = replica.replay_lag;
+  }
+  return {};
+}
+
+Status AskIdentity(postgres::Connection& connection, const std::string& database, PrimarySeen& primary,
+                   Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(postgres::ServerIdentity identity, postgres::Identity(connection, deadline));
+  primary.system_identifier = identity.system_identifier;
+  PGTIER_ASSIGN_OR_RETURN(postgres::Rows rows,
+                          connection.Query("SELECT 1 FROM pg_database WHERE datname = $1", {database}, deadline));
+  primary.lacks_database = rows.empty();
+  return {};
+}
+
+// Whether the superuser may log in: tells a server without pgtier's roles yet from one with other passwords.
+void AskAsSuperuser(Seen& seen, const InstanceSeen& instance, const std::string& database, Deadline deadline,
+                    const std::stop_token& stop) {
+  Result<postgres::Connection> connection = postgres::Connection::Open(
+      ConnectTo(instance.pod_ip, kSuperuser, seen.credentials->superuser, "postgres"), deadline, stop);
+  if (connection.has_value()) {
+    Status asked = AskIdentity(*connection, database, seen.primary, deadline);
+    seen.primary.answered = asked.has_value();
+    if (!asked.has_value()) seen.primary.error = asked.error().message;
+    return;
+  }
+  seen.primary.bad_password = connection.error().code == Code::kUnauthenticated;
+  seen.primary.error = connection.error().message;
+}
+
+void AskFirst(Seen& seen, const std::string& database, Deadline deadline, const std::stop_token& stop) {
+  InstanceSeen& instance = seen.instances.front();
+  Result<postgres::Connection> connection = postgres::Connection::Open(
+      ConnectTo(instance.pod_ip, kMonitorRole, seen.credentials->monitor, database), deadline, stop);
+  if (!connection.has_value()) {
+    Code code = connection.error().code;
+    seen.primary.error = connection.error().message;
+    if (code == Code::kUnauthenticated || code == Code::kNotFound)
+      AskAsSuperuser(seen, instance, database, deadline, stop);
+    return;
+  }
+  Status asked = AskIdentity(*connection, database, seen.primary, deadline);
+  if (asked.has_value()) asked = AskPrimary(*connection, seen, deadline);
+  if (asked.has_value()) asked = AskInstance(*connection, instance, deadline);
+  // pgtier's schema may be missing still, or be an older one: Bootstrap makes it.
+  bool without_schema =
+      !asked.has_value() && (asked.error().code == Code::kNotFound || asked.error().code == Code::kPermissionDenied);
+  seen.primary.answered = asked.has_value() || without_schema;
+  if (without_schema) seen.primary.installed.clear();
+  if (!asked.has_value()) seen.primary.error = asked.error().message;
+}
+
+}  // namespace
+
+postgres::ConnectOptions ConnectTo(const std::string& ip, const std::string& role, const std::string& password,
+                                   const std::string& database) {
+  postgres::ConnectOptions options;
+  options.host = ip;
+  options.port = kPostgresPort;
+  options.user = role;
+  options.password = password;
+  options.database = database;
+  options.application_name = "pgtier-operator";
+  // The application owns its database and may set a search_path there; no function of its may stand in for the
+  // system's.
+  options.options = "-c search_path=pg_catalog";
+  return options;
+}
+
+postgres::ConnectOptions ConnectToConsole(const std::string& ip, const Credentials& credentials) {
+  postgres::ConnectOptions options = ConnectTo(ip, kPoolerAdmin, credentials.pooler_admin, "pgbouncer");
+  options.options.clear();  // PgBouncer takes none.
+  return options;
+}
+
+void AskInstances(Seen& seen, const std::string& database, Deadline deadline, const std::stop_token& stop) {
+  if (!seen.credentials.has_value() || seen.instances.empty() || seen.instances.front().ordinal != 1) return;
+  if (seen.instances.front().pod_ip.empty()) {
+    seen.primary.error = "the pod has no address yet";
+    return;
+  }
+  AskFirst(seen, database, deadline.AtMost(kPatience), stop);
+  for (InstanceSeen& instance : seen.instances) {
+    if (instance.ordinal == 1 || !instance.pod_ready) continue;
+    Deadline patience = deadline.AtMost(kPatience);
+    Result<postgres::Connection> connection = postgres::Connection::Open(
+        ConnectTo(instance.pod_ip, kMonitorRole, seen.credentials->monitor, database), patience, stop);
+    Status asked = connection.has_value() ? AskInstance(*connection, instance, patience) : Status(connection.error());
+    if (!asked.has_value()) instance.trouble = asked.error().message;
+  }
+}
+
+void AskPoolers(Seen& seen, Deadline deadline, const std::stop_token& stop) {
+  if (!seen.credentials.has_value()) return;
+  for (PoolerPodSeen& pod : seen.poolers) {
+    if (!pod.ready) continue;
+    Deadline patience = deadline.AtMost(kPatience);
+    auto ask = [&]() -> Status {
+      PGTIER_ASSIGN_OR_RETURN(
+          poolers::PgBouncerAdmin admin,
+          poolers::PgBouncerAdmin::Open(ConnectToConsole(pod.ip, *seen.credentials), patience, stop));
+      PGTIER_ASSIGN_OR_RETURN(pod.config, admin.ShowConfig(patience));
+      PGTIER_ASSIGN_OR_RETURN(pod.databases, admin.ShowDatabases(patience));
+      PGTIER_ASSIGN_OR_RETURN(std::vector<poolers::PoolStats> pools, admin.ShowPools(patience));
+      pod.utilisation = poolers::ComputeUtilisation(pools, pod.databases);
+      return {};
+    };
+    Status asked = ask();
+    pod.answered = asked.has_value();
+    if (!asked.has_value()) pod.error = asked.error().message;
+  }
+}
+
+}  // namespace pgtier::controllers::scale_tier

@@ -1,0 +1,94 @@
+#include "controllers/scale_tier/plan.h"
+
+#include <algorithm>
+
+#include "controllers/scale_tier/names.h"
+#include "controllers/scale_tier/planner.h"
+#include "lib/kube/json.h"
+
+namespace pgtier::controllers::scale_tier {
+namespace {
+
+// A standby that has never reported a lag is admitted once it is this near; one WAL segment.
+constexpr uint64_t kCaughtUpBytes = 16 * 1024 * 1024;
+
+}  // namespace
+
+Result<Plan> Planner::Make() {
+  if (std::string stranger = Stranger(); !stranger.empty()) {
+    Refuse(stranger);
+    return std::move(plan_);
+  }
+  AddSecretsAndConfig();
+  AddPrimary();
+  AddEndpoints();
+  AddReplicas();
+  PGTIER_RETURN_IF_ERROR(AddPoolers());
+  RemoveSurplusReplicas();
+  AddReloads();
+  if (plan_.waiting_for.empty()) AddRecord();
+  if (decision_.from != decision_.to) AddSteps();
+  return std::move(plan_);
+}
+
+Plan Planner::MakeForRecovery() {
+  AddSecretsAndConfig();
+  AddPrimary();
+  return std::move(plan_);
+}
+
+void Planner::Wait(const std::string& what) {
+  if (plan_.waiting_for.empty()) plan_.waiting_for = what;
+}
+
+void Planner::Refuse(const std::string& why) {
+  if (plan_.refused.empty()) plan_.refused = why;
+}
+
+void Planner::Apply(const kube::Resource& resource, nlohmann::json object) {
+  Stamp(object);
+  const nlohmann::json* live = seen_.Object(resource, object["metadata"]["name"]);
+  if (live != nullptr && Covers(*live, object)) return;
+  plan_.actions.emplace_back(ApplyObject{resource, std::move(object)});
+}
+
+void Planner::RemoveIfThere(const kube::Resource& resource, const std::string& name) {
+  const nlohmann::json* live = seen_.Object(resource, name);
+  if (live == nullptr || live->at("metadata").contains("deletionTimestamp")) return;
+  plan_.actions.emplace_back(DeleteObject{resource, name, kube::UidOf(*live)});
+}
+
+const InstanceSeen* Planner::Instance(int ordinal) const {
+  auto found = std::find_if(seen_.instances.begin(), seen_.instances.end(),
+                            [&](const InstanceSeen& each) { return each.ordinal == ordinal; });
+  return found == seen_.instances.end() ? nullptr : &*found;
+}
+
+bool IsRouted(const crds::ScaleTierPolicyStatus& status, const std::string& replica) {
+  return std::any_of(status.replicas.begin(), status.replicas.end(),
+                     [&](const crds::ReplicaStatus& each) { return each.name == replica && each.routed; });
+}
+
+bool MayTakeReads(const InstanceSeen& instance, const PrimarySeen& primary, Duration max_lag, bool routed) {
+  if (!instance.pod_ready || !instance.streaming || !instance.replayed.has_value()) return false;
+  // Back only when well below the limit, or a lag near it would move reads to and fro.
+  Duration limit = routed ? max_lag : max_lag / 2;
+  // An idle, caught-up standby reports no lag; one far behind that has not reported yet does not either.
+  if (instance.lag.has_value()) return *instance.lag <= limit;
+  return postgres::BytesBehind(*instance.replayed, primary.wal) <= kCaughtUpBytes;
+}
+
+Result<Plan> MakePlan(const RenderContext& context, const Seen& seen, const core::Decision& decision,
+                      const Credentials& credentials, const Waited& waited) {
+  const TierSettings* tier = context.resolved.Find(decision.to);
+  if (tier == nullptr) return MakeError(Code::kInvalidArgument, "no tier is named " + decision.to);
+  return Planner(context, seen, decision, credentials, *tier, waited).Make();
+}
+
+Plan MakeRecoveryPlan(const RenderContext& context, const Seen& seen, const Credentials& credentials) {
+  core::Decision undecided;
+  Waited waited;
+  return Planner(context, seen, undecided, credentials, context.resolved.tiers.front(), waited).MakeForRecovery();
+}
+
+}  // namespace pgtier::controllers::scale_tier

@@ -1,0 +1,93 @@
+// What to do next, as a list of actions. Pure: from the policy, what was seen and the decision.
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "controllers/scale_tier/manifests.h"
+#include "core/decide.h"
+
+namespace pgtier::controllers::scale_tier {
+
+// Each action is idempotent: done twice it does no more than once.
+
+// Server-side apply.
+struct ApplyObject {
+  kube::Resource resource;
+  nlohmann::json object;
+};
+struct DeleteObject {
+  kube::Resource resource;
+  std::string name;
+  std::string uid;  // Only this very object.
+};
+// Roles, database, extensions and pgtier's schema on the primary.
+struct Bootstrap {
+  std::string hash;  // Recorded as installed at its end.
+};
+struct EnsureSlot {
+  std::string slot;
+};
+struct DropSlot {
+  std::string slot;
+};
+// Annotates a pod, so that the kubelet brings its mounted configuration up to date at once and not within a minute.
+struct SyncPodVolumes {
+  std::string pod;
+};
+// Makes an instance read its configuration.
+struct ReloadPostgres {
+  std::string instance;
+  std::string ip;
+};
+// Makes a pooler pod read its configuration; its server connections follow as each is released.
+struct ReloadPooler {
+  std::string pod;
+  std::string ip;
+  poolers::PgBouncerSettings settings;  // What it must say that it runs.
+};
+// Moves the epoch in the database; fails with kAborted when another leader did.
+struct RecordTier {
+  std::string tier;
+  int64_t epoch;  // The one that was seen.
+};
+
+using Action = std::variant<ApplyObject, DeleteObject, Bootstrap, EnsureSlot, DropSlot, SyncPodVolumes, ReloadPostgres,
+                            ReloadPooler, RecordTier>;
+
+struct Plan {
+  std::vector<Action> actions;
+  // What is still missing until the tier runs as specified, for people; empty: nothing, it has been read back.
+  std::string waiting_for;
+  // Replicas that take reads as far as this pass sees and wants it, by instance name.
+  std::vector<std::string> routed;
+  std::vector<crds::PlanStep> steps;  // Of the tier change in progress.
+  // What the primary runs on; pinned in status.
+  std::string image;
+  // What a person must decide or mend before this goes on; empty: nothing.
+  std::string refused;
+  // Fields whose change this release does not carry out, beside those that Resolve names.
+  std::vector<std::string> unavailable;
+};
+
+// What the passes before this one waited for, and how long already.
+struct Waited {
+  std::string what;
+  Duration how_long{0};
+};
+
+// `decision.to` is the tier to build or keep. Its parts come in an order that never takes reads away from a working
+// server before their next one works: instances before routing on the way up, routing before instances down.
+// Errors: kInvalidArgument: the policy holds a value that cannot be rendered.
+Result<Plan> MakePlan(const RenderContext& context, const Seen& seen, const core::Decision& decision,
+                      const Credentials& credentials, const Waited& waited = {});
+
+// While it is not known in which tier the database is: only what its server needs to start and say so.
+Plan MakeRecoveryPlan(const RenderContext& context, const Seen& seen, const Credentials& credentials);
+
+// Whether a standby may take reads: it streams, and is no further behind than `max_lag`; one that takes none yet
+// (`routed` false) than half of it.
+bool MayTakeReads(const InstanceSeen& instance, const PrimarySeen& primary, Duration max_lag, bool routed = true);
+
+}  // namespace pgtier::controllers::scale_tier

@@ -1,0 +1,74 @@
+// Makes one plan. An object of this class lives for one call of MakePlan; its parts stand in planner_instances.cc and
+// planner_routing.cc.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "controllers/scale_tier/plan.h"
+
+namespace pgtier::controllers::scale_tier {
+
+inline constexpr int kPrimaryOrdinal = 1;
+
+class Planner {
+ public:
+  // All of it outlives this.
+  Planner(const RenderContext& context, const Seen& seen, const core::Decision& decision,
+          const Credentials& credentials, const TierSettings& tier, const Waited& waited)
+      : context_(context), seen_(seen), decision_(decision), credentials_(credentials), tier_(tier), waited_(waited) {}
+
+  Result<Plan> Make();
+  // Only what a server needs to start.
+  Plan MakeForRecovery();
+
+ private:
+  [[nodiscard]] const std::string& policy() const { return context_.policy.meta.name; }
+  [[nodiscard]] int LastOrdinal() const { return kPrimaryOrdinal + tier_.replicas; }
+  // The instance as seen, or nullptr.
+  [[nodiscard]] const InstanceSeen* Instance(int ordinal) const;
+
+  void Wait(const std::string& what);
+  void Refuse(const std::string& why);
+  // Applies `object` unless the live one says the same.
+  void Apply(const kube::Resource& resource, nlohmann::json object);
+  void RemoveIfThere(const kube::Resource& resource, const std::string& name);
+
+  // --- planner_instances.cc
+  void AddSecretsAndConfig();
+  void AddPrimary();
+  // Why the primary must not be touched: it is not the server that it was. Empty: it is.
+  [[nodiscard]] std::string Stranger() const;
+  void AddReplicas();
+  void AddReplica(int ordinal);
+  void CloneAnew(const std::string& name);
+  void AddInstance(int ordinal);
+  void KeepVolume(nlohmann::json& set);
+  void AddReloads();
+  void RemoveSurplusReplicas();
+  void RemoveInstance(const std::string& name);
+  [[nodiscard]] std::string PinnedImage() const;
+  [[nodiscard]] std::string BootstrapHash() const;
+
+  // --- planner_routing.cc
+  void AddEndpoints();
+  Status AddPoolers();
+  Status AddPooler(const std::string& endpoint, const std::vector<std::string>& hosts);
+  [[nodiscard]] bool RoutedBefore(const std::string& replica) const;
+  std::vector<std::string> ReadHosts();
+  void AddRecord();
+  void AddSteps();
+
+  const RenderContext& context_;
+  const Seen& seen_;
+  const core::Decision& decision_;
+  const Credentials& credentials_;
+  const TierSettings& tier_;
+  const Waited& waited_;
+  Plan plan_;
+};
+
+// Whether status says that the replica takes reads.
+bool IsRouted(const crds::ScaleTierPolicyStatus& status, const std::string& replica);
+
+}  // namespace pgtier::controllers::scale_tier

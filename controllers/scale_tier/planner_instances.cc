@@ -1,0 +1,197 @@
+#include <algorithm>
+#include <functional>
+
+#include "controllers/scale_tier/names.h"
+#include "controllers/scale_tier/planner.h"
+#include "controllers/scale_tier/postgres_config.h"
+#include "lib/kube/json.h"
+#include "sql/scale_tier.h"
+
+namespace pgtier::controllers::scale_tier {
+
+using Json = nlohmann::json;
+
+namespace {
+
+// What keeps a pod from running, for people; empty when nothing is known.
+std::string TroubleInWords(const InstanceSeen& instance) {
+  if (instance.pod_ready) return "";
+  // The StatefulSet controller does not replace a pod that never became ready.
+  if (instance.template_is_older && !instance.trouble.empty()) {
+    return instance.trouble + "; its pod was made before the policy was changed: kubectl delete pod " +
+           PodName(instance.name);
+  }
+  return instance.trouble;
+}
+
+}  // namespace
+
+void Planner::AddSecretsAndConfig() {
+  Apply(kube::kSecrets, RenderAppSecret(context_, credentials_));
+  Apply(kube::kSecrets, RenderInternalSecret(context_, credentials_));
+  Apply(kube::kConfigMaps, RenderPostgresConfigMap(context_));
+}
+
+// The image of the first instance is pinned: a new release of pgtier restarts no database by itself. Status knows it
+// where the StatefulSet was deleted.
+std::string Planner::PinnedImage() const {
+  const std::string& wanted = context_.policy.spec.managed->image;
+  if (!wanted.empty()) return wanted;
+  const Json* first = seen_.Object(kube::kStatefulSets, InstanceName(policy(), kPrimaryOrdinal));
+  if (first != nullptr) {
+    const Json& containers = kube::At(*first, {"spec", "template", "spec", "containers"});
+    if (containers.is_array() && !containers.empty()) return kube::StringAt(containers[0], {"image"});
+  }
+  const std::string& known = context_.policy.status.image;
+  return known.empty() ? context_.images.postgres : known;
+}
+
+void Planner::AddInstance(int ordinal) {
+  Apply(kube::kServices, RenderInstanceService(context_, ordinal));
+  Json set = RenderInstance(context_, ordinal, plan_.image);
+  KeepVolume(set);
+  Apply(kube::kStatefulSets, std::move(set));
+}
+
+// A StatefulSet's claim cannot be changed: the apiserver would refuse all of it for the sake of the size.
+void Planner::KeepVolume(Json& set) {
+  const Json* live = seen_.Object(kube::kStatefulSets, set["metadata"]["name"]);
+  if (live == nullptr) return;
+  const Json::json_pointer size("/spec/volumeClaimTemplates/0/spec/resources/requests/storage");
+  if (!live->contains(size) || Covers(live->at(size), set.at(size))) return;
+  set[size] = live->at(size);
+  const char* field = "spec.postgres.managed.storage.size: growth of a volume that exists";
+  if (plan_.unavailable.empty()) plan_.unavailable.emplace_back(field);
+}
+
+std::string Planner::Stranger() const {
+  const PrimarySeen& primary = seen_.primary;
+  const std::string& known = context_.policy.status.system_identifier;
+  std::string name = InstanceName(policy(), kPrimaryOrdinal);
+  bool other = !known.empty() && !primary.system_identifier.empty() && primary.system_identifier != known;
+  // Replicas are only ever made of a primary that has the database.
+  bool emptied = primary.lacks_database && seen_.instances.size() > 1;
+  if (!other && !emptied) return "";
+  return name + " is not the server that it was (system identifier " + primary.system_identifier +
+         (known.empty() ? "" : ", before " + known) +
+         "): its volume was lost or exchanged. pgtier leaves everything as " +
+         "it is. Bring the volume back, or take the data from a replica, before you go on";
+}
+
+void Planner::AddPrimary() {
+  plan_.image = PinnedImage();
+  Apply(kube::kServices, RenderPrimaryService(context_, kPrimaryOrdinal));
+  Apply(kube::kPodDisruptionBudgets, RenderInstanceBudget(context_));
+  AddInstance(kPrimaryOrdinal);
+  if (!seen_.primary.answered) {
+    std::string name = InstanceName(policy(), kPrimaryOrdinal);
+    const InstanceSeen* instance = Instance(kPrimaryOrdinal);
+    std::string trouble = instance == nullptr ? "" : TroubleInWords(*instance);
+    if (!trouble.empty()) {
+      Wait(name + " to start: " + trouble);
+    } else {
+      Wait(name + (instance != nullptr && instance->pod_ready ? " to answer: " + seen_.primary.error : " to start"));
+    }
+    return;
+  }
+  std::string wanted = BootstrapHash();
+  if (seen_.primary.installed != wanted) {
+    plan_.actions.emplace_back(Bootstrap{wanted});
+    Wait("roles, database and extensions to be made");
+  }
+}
+
+// Of everything that Bootstrap reads: another schema, extension or password runs it again.
+std::string Planner::BootstrapHash() const {
+  std::string all = sql::kScaleTierSchema + context_.policy.spec.managed->database;
+  for (const std::string& extension : context_.policy.spec.managed->extensions) all += "\n" + extension;
+  all += credentials_.app + credentials_.monitor + credentials_.pooler + credentials_.replication;
+  return std::to_string(std::hash<std::string>{}(all));
+}
+
+void Planner::AddReplicas() {
+  if (!seen_.primary.answered || seen_.primary.installed.empty()) return;
+  for (int ordinal = kPrimaryOrdinal + 1; ordinal <= LastOrdinal(); ++ordinal) AddReplica(ordinal);
+}
+
+void Planner::AddReplica(int ordinal) {
+  std::string name = InstanceName(policy(), ordinal);
+  if (seen_.primary.lost_slots.contains(SlotName(name))) return CloneAnew(name);
+  const Json* claim = seen_.Object(kube::kPersistentVolumeClaims, VolumeClaimName(name));
+  if (claim != nullptr && claim->at("metadata").contains("deletionTimestamp")) {
+    return Wait("the volume of the former " + name + " to go");
+  }
+  // The slot first: it keeps the WAL that the base backup will need to be followed by.
+  if (!seen_.primary.slots.contains(SlotName(name))) plan_.actions.emplace_back(EnsureSlot{SlotName(name)});
+  AddInstance(ordinal);
+  const InstanceSeen* instance = Instance(ordinal);
+  if (instance == nullptr || !instance->pod_ready) {
+    std::string trouble = instance == nullptr ? "" : TroubleInWords(*instance);
+    Wait(name + ": base backup of the primary" + (trouble.empty() ? "" : " (" + trouble + ")"));
+  } else if (!instance->streaming) {
+    Wait(name + ": to stream from the primary");
+  } else if (!MayTakeReads(*instance, seen_.primary, tier_.max_lag, IsRouted(context_.policy.status, name))) {
+    Wait(name + ": to catch up with the primary");
+  } else if (tier_.route_reads) {
+    plan_.routed.push_back(name);
+  }
+}
+
+// The primary has thrown away WAL that the standby still needs (max_slot_wal_keep_size): it can never stream again, and
+// what it holds is a copy. The slot goes once nothing uses it, then all begins as for a new replica.
+void Planner::CloneAnew(const std::string& name) {
+  RemoveInstance(name);
+  if (!seen_.primary.slots.at(SlotName(name))) plan_.actions.emplace_back(DropSlot{SlotName(name)});
+  Wait(name + ": its WAL is gone from the primary; it is cloned anew");
+}
+
+// The StatefulSet last: by it an instance is known. A pass that ends between these leaves nothing forgotten; the volume
+// waits for its pod to go (pvc-protection).
+void Planner::RemoveInstance(const std::string& name) {
+  RemoveIfThere(kube::kServices, name);
+  RemoveIfThere(kube::kPersistentVolumeClaims, VolumeClaimName(name));
+  RemoveIfThere(kube::kStatefulSets, name);
+}
+
+// Only once nothing routes to them, as read back from the poolers, and only in a tier that is known to want fewer: a
+// status that was lost must not remove what the database says is in use.
+void Planner::RemoveSurplusReplicas() {
+  if (seen_.primary.tier != decision_.from && seen_.primary.tier != decision_.to) return;
+  for (const InstanceSeen& instance : seen_.instances) {
+    if (instance.ordinal <= LastOrdinal()) continue;
+    if (!plan_.waiting_for.empty()) return;
+    // Who does not say how many clients it has may have any.
+    bool busy = instance.clients > 0 || (instance.pod_ready && !instance.answered);
+    std::string drain = instance.name + ": its clients to finish";
+    bool drained_long_enough = waited_.what == drain && waited_.how_long >= tier_.drain_timeout;
+    if (busy && !drained_long_enough) return Wait(drain);
+    RemoveInstance(instance.name);
+    Wait(instance.name + " to stop");
+  }
+  for (const auto& [slot, active] : seen_.primary.slots) {
+    bool wanted = false;
+    for (int ordinal = kPrimaryOrdinal + 1; ordinal <= LastOrdinal(); ++ordinal) {
+      wanted = wanted || slot == SlotName(InstanceName(policy(), ordinal));
+    }
+    if (wanted || !plan_.waiting_for.empty()) continue;
+    if (!active) plan_.actions.emplace_back(DropSlot{slot});
+    Wait("slot " + slot + " to be dropped");
+  }
+}
+
+void Planner::AddReloads() {
+  std::string wanted = PostgresSettings(*context_.policy.spec.managed, context_.resolved)[kConfigSetting];
+  for (const InstanceSeen& instance : seen_.instances) {
+    if (!instance.answered) continue;
+    // What stands in the file and is refused would keep the server from its next start.
+    if (!instance.config_error.empty()) {
+      Refuse("spec.postgres.managed.parameters: " + instance.name + " refuses " + instance.config_error);
+    }
+    if (instance.config == wanted) continue;
+    plan_.actions.emplace_back(SyncPodVolumes{PodName(instance.name)});
+    plan_.actions.emplace_back(ReloadPostgres{instance.name, instance.pod_ip});
+    Wait(instance.name + " to take its configuration");
+  }
+}
+
+}  // namespace pgtier::controllers::scale_tier

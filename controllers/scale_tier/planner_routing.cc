@@ -1,0 +1,103 @@
+#include "controllers/scale_tier/names.h"
+#include "controllers/scale_tier/planner.h"
+
+namespace pgtier::controllers::scale_tier {
+
+using Json = nlohmann::json;
+
+void Planner::AddEndpoints() {
+  const std::string& endpoint = context_.resolved.endpoint;
+  Apply(kube::kServices, RenderEndpointService(context_, endpoint, "rw"));
+  Apply(kube::kServices, RenderEndpointService(context_, endpoint + "-rw", "rw"));
+  Apply(kube::kServices, RenderEndpointService(context_, endpoint + "-ro", "ro"));
+}
+
+// Whether the replica took reads in the tier that is being left.
+bool Planner::RoutedBefore(const std::string& replica) const {
+  const TierSettings* before = context_.resolved.Find(decision_.from);
+  if (before == nullptr || !before->route_reads) return false;
+  for (int i = 1; i <= before->replicas; ++i) {
+    if (replica == InstanceName(policy(), kPrimaryOrdinal + i)) return true;
+  }
+  return false;
+}
+
+// Reads go to every replica that may take them. While a tier is being entered they stay where they are until all
+// are there; with none, they go to the primary.
+std::vector<std::string> Planner::ReadHosts() {
+  std::string suffix = "." + context_.policy.meta.namespace_ + ".svc";
+  bool entering = decision_.from != decision_.to;
+  bool all = static_cast<int>(plan_.routed.size()) == tier_.replicas;
+  if (entering && !all) std::erase_if(plan_.routed, [&](const std::string& name) { return !RoutedBefore(name); });
+  if (plan_.routed.empty()) return {PrimaryService(policy()) + suffix};
+  std::vector<std::string> hosts;
+  for (const std::string& replica : plan_.routed) hosts.push_back(replica + suffix);
+  return hosts;
+}
+
+Status Planner::AddPoolers() {
+  std::string primary = PrimaryService(policy()) + "." + context_.policy.meta.namespace_ + ".svc";
+  PGTIER_RETURN_IF_ERROR(AddPooler("rw", {primary}));
+  // While the primary does not say how the replicas are, reads stay where they are.
+  bool made = seen_.Object(kube::kSecrets, PoolerName(policy(), "ro")) != nullptr;
+  bool told = seen_.primary.answered && !seen_.primary.installed.empty();
+  if (!told && made) {
+    for (const crds::ReplicaStatus& replica : context_.policy.status.replicas) {
+      if (replica.routed) plan_.routed.push_back(replica.name);
+    }
+    return {};
+  }
+  return AddPooler("ro", ReadHosts());
+}
+
+Status Planner::AddPooler(const std::string& endpoint, const std::vector<std::string>& hosts) {
+  PGTIER_ASSIGN_OR_RETURN(poolers::PgBouncerSettings settings, PoolerSettingsFor(context_, tier_, hosts));
+  PGTIER_ASSIGN_OR_RETURN(Json secret, RenderPoolerSecret(context_, endpoint, settings, credentials_));
+  Apply(kube::kSecrets, std::move(secret));
+  Apply(kube::kDeployments, RenderPooler(context_, tier_, endpoint));
+  Apply(kube::kPodDisruptionBudgets, RenderPoolerBudget(context_, endpoint));
+
+  int ready = 0;
+  for (const PoolerPodSeen& pod : seen_.poolers) {
+    if (pod.endpoint != endpoint || !pod.ready) continue;
+    ++ready;
+    if (!pod.answered) {
+      Wait("the console of " + pod.pod + ": " + pod.error);
+      continue;
+    }
+    PGTIER_ASSIGN_OR_RETURN(std::vector<poolers::Difference> differences,
+                            poolers::CompareWithRunning(settings, pod.config, pod.databases));
+    if (differences.empty()) continue;
+    plan_.actions.emplace_back(SyncPodVolumes{pod.pod});
+    plan_.actions.emplace_back(ReloadPooler{pod.pod, pod.ip, settings});
+    Wait(pod.pod + " to take its configuration: " + differences.front().what);
+  }
+  if (ready < tier_.pooler.instances) {
+    Wait("pooler " + endpoint + ": " + std::to_string(ready) + " of " + std::to_string(tier_.pooler.instances) +
+         " pods ready");
+  }
+  return {};
+}
+
+void Planner::AddRecord() {
+  if (seen_.primary.tier == decision_.to) return;
+  plan_.actions.emplace_back(RecordTier{decision_.to, seen_.primary.epoch});
+  Wait("the tier to be recorded in the database");
+}
+
+void Planner::AddSteps() {
+  const TierSettings* before = context_.resolved.Find(decision_.from);
+  int from = before == nullptr ? 0 : before->replicas;
+  for (int i = from + 1; i <= tier_.replicas; ++i) {
+    plan_.steps.push_back({"clone " + InstanceName(policy(), kPrimaryOrdinal + i) + " and let it catch up", true});
+  }
+  plan_.steps.push_back({"route reads of " + context_.resolved.endpoint + "-ro to " +
+                             (tier_.replicas > 0 && tier_.route_reads ? "replicas" : "the primary"),
+                         true});
+  for (int i = from; i > tier_.replicas; --i) {
+    plan_.steps.push_back(
+        {"remove " + InstanceName(policy(), kPrimaryOrdinal + i) + " with its slot and volume", true});
+  }
+}
+
+}  // namespace pgtier::controllers::scale_tier

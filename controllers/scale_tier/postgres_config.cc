@@ -1,0 +1,116 @@
+#include "controllers/scale_tier/postgres_config.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "lib/base/quantity.h"
+
+namespace pgtier::controllers::scale_tier {
+namespace {
+
+constexpr double kMiB = 1024.0 * 1024.0;
+
+// Bytes of a quantity in `list`, or `fallback`. Quantities here may carry any suffix that Kubernetes takes; the ones
+// that ParseQuantity refuses (milli, exponents) make no sense for memory and fall back too.
+double BytesOf(const crds::ResourceList& list, const std::string& name, double fallback) {
+  auto found = list.find(name);
+  if (found == list.end()) return fallback;
+  Result<double> bytes = ParseQuantity(found->second);
+  return bytes.has_value() ? *bytes : fallback;
+}
+
+std::string Megabytes(double bytes) { return std::to_string(static_cast<int64_t>(std::max(1.0, bytes / kMiB))) + "MB"; }
+
+// Server connections that poolers may open at once: two endpoints, each with its pods, and two generations of them
+// while a Deployment is rolled; besides replication, the operator and a person with psql.
+int MaxConnections(const Resolved& resolved) {
+  int most = 0;
+  for (const TierSettings& tier : resolved.tiers) {
+    const PoolerSettings& pooler = tier.pooler;
+    most = std::max(most, pooler.instances * (pooler.default_pool_size + pooler.reserve_pool_size));
+  }
+  constexpr int kEndpoints = 2;
+  constexpr int kGenerations = 2;
+  constexpr int kOthers = 30;
+  return kEndpoints * kGenerations * most + kOthers;
+}
+
+std::string PreloadLibraries(const crds::ManagedPostgres& managed) {
+  std::string libraries = "pg_stat_statements";
+  auto wants = [&](const char* name) {
+    return std::find(managed.extensions.begin(), managed.extensions.end(), name) != managed.extensions.end();
+  };
+  if (wants("timescaledb")) libraries = "timescaledb," + libraries;  // It asks to be first.
+  if (wants("pg_cron")) libraries += ",pg_cron";
+  return libraries;
+}
+
+}  // namespace
+
+std::map<std::string, std::string> PostgresSettings(const crds::ManagedPostgres& managed, const Resolved& resolved) {
+  double memory = BytesOf(managed.limits, "memory", BytesOf(managed.requests, "memory", 1024 * kMiB));
+  double volume = BytesOf({{"size", managed.storage_size}}, "size", 10240 * kMiB);
+  std::map<std::string, std::string> settings = {
+      {"shared_buffers", Megabytes(memory / 4)},
+      {"effective_cache_size", Megabytes(memory * 3 / 4)},
+      {"maintenance_work_mem", Megabytes(std::min(memory / 16, 1024 * kMiB))},
+      {"max_wal_size", Megabytes(std::clamp(volume / 10, 256 * kMiB, 8192 * kMiB))},
+      {"min_wal_size", Megabytes(std::clamp(volume / 40, 80 * kMiB, 2048 * kMiB))},
+      {"checkpoint_timeout", "15min"},
+      {"random_page_cost", "1.1"},
+      {"autovacuum_naptime", "10s"},
+      {"max_worker_processes", "16"},
+      // A slot whose standby is gone must not fill the volume.
+      {"max_slot_wal_keep_size", Megabytes(std::max(volume / 5, 512 * kMiB))},
+      // Without it, vacuum on the primary cancels reads on replicas.
+      {"hot_standby_feedback", "on"},
+      {"track_commit_timestamp", "on"},
+      {"log_line_prefix", "%m [%p] %q%a %u@%d "},
+      {"timescaledb.telemetry_level", "off"},
+  };
+  for (const auto& [name, value] : managed.parameters) settings[name] = value;
+  const std::map<std::string, std::string> owned = {
+      {"listen_addresses", "*"},
+      {"port", "5432"},
+      {"unix_socket_directories", "/run/postgresql"},
+      {"max_connections", std::to_string(MaxConnections(resolved))},
+      {"password_encryption", "scram-sha-256"},
+      // Logical from the start: a later change restarts the server, and audit by WAL needs it.
+      {"wal_level", "logical"},
+      {"max_wal_senders", "20"},
+      {"max_replication_slots", "20"},
+      {"hot_standby", "on"},
+      {"shared_preload_libraries", PreloadLibraries(managed)},
+      {"cron.database_name", managed.database},
+      {"logging_collector", "off"},
+  };
+  for (const auto& [name, value] : owned) settings[name] = value;
+  // A server says by this which configuration it has loaded.
+  settings[kConfigSetting] = std::to_string(std::hash<std::string>{}(RenderPostgresConf(settings)));
+  return settings;
+}
+
+std::string RenderPostgresConf(const std::map<std::string, std::string>& settings) {
+  std::string text = "# Rendered by pgtier from the policy; changes here are undone.\n";
+  for (const auto& [name, value] : settings) {
+    text += name + " = '";
+    for (char c : value) {
+      // A line break would begin another setting.
+      if (c == '\n' || c == '\r' || c == '\0') continue;
+      if (c == '\'' || c == '\\') text += c;
+      text += c;
+    }
+    text += "'\n";
+  }
+  return text;
+}
+
+std::string RenderPgHba() {
+  return "# TYPE  DATABASE     USER                ADDRESS  METHOD\n"
+         "local   all          postgres                     peer\n"
+         "host    replication  pgtier_replication  all      scram-sha-256\n"
+         "host    replication  all                 all      reject\n"
+         "host    all          all                 all      scram-sha-256\n";
+}
+
+}  // namespace pgtier::controllers::scale_tier

@@ -1,0 +1,166 @@
+#include "controllers/scale_tier/resolve.h"
+
+#include <algorithm>
+
+namespace pgtier::controllers::scale_tier {
+namespace {
+
+constexpr Duration kDefaultCooldown = std::chrono::minutes(30);
+
+void Merge(PoolerSettings& settings, const crds::Pooler& delta) {
+  settings.engine = delta.engine.value_or(settings.engine);
+  settings.image = delta.image.value_or(settings.image);
+  settings.instances = delta.instances.value_or(settings.instances);
+  settings.pool_mode = delta.pool_mode.value_or(settings.pool_mode);
+  settings.max_client_conn = delta.max_client_conn.value_or(settings.max_client_conn);
+  settings.default_pool_size = delta.default_pool_size.value_or(settings.default_pool_size);
+  settings.min_pool_size = delta.min_pool_size.value_or(settings.min_pool_size);
+  settings.reserve_pool_size = delta.reserve_pool_size.value_or(settings.reserve_pool_size);
+  if (delta.server_idle_timeout.has_value()) {
+    settings.server_idle_timeout = std::chrono::ceil<std::chrono::seconds>(*delta.server_idle_timeout);
+  }
+}
+
+TierSettings ResolveTier(const crds::ScaleTierPolicySpec& spec, const crds::TierSpec& tier) {
+  TierSettings settings;
+  settings.name = tier.name;
+  Merge(settings.pooler, spec.pooler);
+  Merge(settings.pooler, tier.pooler);
+  std::string rollout = tier.routing.rollout.value_or(spec.routing.rollout.value_or("Full"));
+  const crds::ReadReplicas& own = tier.read_replicas;
+  const crds::ReadReplicas& base = spec.read_replicas;
+  if ((tier.has_read_replicas || spec.has_read_replicas) && rollout != "Disabled") {
+    settings.replicas = own.min.value_or(base.min.value_or(1));
+  }
+  settings.route_reads = rollout == "Full";
+  settings.max_lag = own.max_lag.value_or(base.max_lag.value_or(settings.max_lag));
+  settings.drain_timeout = own.drain_timeout.value_or(base.drain_timeout.value_or(settings.drain_timeout));
+  return settings;
+}
+
+core::Trigger ResolveTrigger(const crds::TriggerSpec& spec, Duration interval) {
+  core::Trigger trigger = spec.rule;
+  // A window must outlive a few missed readings; of a long one, a twentieth.
+  if (trigger.gap == Duration::zero()) trigger.gap = std::max(3 * interval, trigger.window / 20);
+  return trigger;
+}
+
+// Collects what is written and not done.
+class Gaps {
+ public:
+  explicit Gaps(std::vector<Unavailable>* found) : found_(found) {}
+
+  void Policy(const std::string& field) { found_->push_back({field, "", true}); }
+  void Ignored(const std::string& field) { found_->push_back({field, "", false}); }
+  void Tier(const std::string& field, const std::string& tier) { found_->push_back({field, tier, false}); }
+
+ private:
+  std::vector<Unavailable>* found_;
+};
+
+// What PgBouncer cannot do for reads, of a routing as a whole: of `path` where `own` says it, else of the base.
+void FindGapsOfRouting(const std::string& path, const crds::Routing& own, const crds::Routing& base,
+                       const std::string& tier, Gaps& gaps) {
+  auto at = [&](bool is_own) { return (is_own ? path : "spec") + ".routing"; };
+  std::string strategy = own.strategy.value_or(base.strategy.value_or("RoundRobin"));
+  if (strategy != "RoundRobin") {
+    gaps.Tier(at(own.strategy.has_value()) + ".strategy: " + strategy + " (PgBouncer takes RoundRobin)", tier);
+  }
+  if (own.rollout.value_or(base.rollout.value_or("Full")) == "Selected") {
+    gaps.Tier(at(own.rollout.has_value()) + ".rollout: Selected", tier);
+  }
+}
+
+void FindGapsOfReplicas(const std::string& path, const crds::ReadReplicas& own, const crds::ReadReplicas& base,
+                        Gaps& gaps) {
+  if (own.max.value_or(base.max.value_or(0)) <= own.min.value_or(base.min.value_or(1))) return;
+  gaps.Ignored((own.max.has_value() ? path : "spec") + ".readReplicas.max");
+}
+
+void FindGapsOfTier(const crds::ScaleTierPolicySpec& spec, size_t index, Gaps& gaps) {
+  const crds::TierSpec& tier = spec.tiers[index];
+  std::string path = "spec.tiers[" + std::to_string(index) + "]";
+  if (tier.pooler.engine == "PgCat") gaps.Tier(path + ".pooler.engine: PgCat", tier.name);
+  if (tier.sharding) gaps.Tier(path + ".sharding", tier.name);
+  if (tier.materialized_views > 0) gaps.Ignored(path + ".materializedViews");
+  if (tier.has_read_replicas || spec.has_read_replicas) {
+    FindGapsOfReplicas(path, tier.read_replicas, spec.read_replicas, gaps);
+    FindGapsOfRouting(path, tier.routing, spec.routing, tier.name, gaps);
+  }
+  for (const crds::TriggerSpec& trigger : tier.triggers) {
+    std::string at = path + ".enterWhen[" + trigger.rule.name + "]";
+    if (trigger.source == crds::Source::kSql || trigger.source == crds::Source::kHttp ||
+        trigger.source == crds::Source::kStatus) {
+      gaps.Ignored(at + "." + trigger.rule.source);
+    }
+    if (trigger.has_leave) gaps.Ignored(at + ".leave");
+  }
+}
+
+std::vector<Unavailable> FindGaps(const crds::ScaleTierPolicySpec& spec) {
+  std::vector<Unavailable> found;
+  Gaps gaps(&found);
+  if (spec.external.has_value()) gaps.Policy("spec.postgres.external");
+  if (spec.pooler.engine == "PgCat") gaps.Policy("spec.pooler.engine: PgCat");
+  if (spec.down != "Never") gaps.Ignored("spec.transitions.down: " + spec.down);
+  if (!spec.approved_plan.empty()) gaps.Ignored("spec.approvedPlan");
+  for (size_t i = 0; i < spec.tiers.size(); ++i) FindGapsOfTier(spec, i, gaps);
+  // Nothing is entered on the way to the first tier, so it cannot be refused alone.
+  for (Unavailable& gap : found) gap.whole_policy = gap.whole_policy || gap.tier == spec.tiers.front().name;
+  return found;
+}
+
+std::string BlockedBy(const std::vector<Unavailable>& unavailable, const std::string& tier) {
+  for (const Unavailable& gap : unavailable) {
+    if (gap.tier == tier) return "this release does not do " + gap.field + " yet";
+  }
+  return "";
+}
+
+}  // namespace
+
+const TierSettings* Resolved::Find(const std::string& tier) const {
+  auto found = std::find_if(tiers.begin(), tiers.end(), [&](const TierSettings& each) { return each.name == tier; });
+  return found == tiers.end() ? nullptr : &*found;
+}
+
+std::string Resolved::WholePolicyUnavailable() const {
+  for (const Unavailable& gap : unavailable) {
+    if (gap.whole_policy) return "this release does not do " + gap.field + " yet";
+  }
+  return "";
+}
+
+Resolved Resolve(const crds::ScaleTierPolicy& policy) {
+  const crds::ScaleTierPolicySpec& spec = policy.spec;
+  Resolved resolved;
+  constexpr Duration kShortest = std::chrono::seconds(1);
+  constexpr Duration kLongest = std::chrono::hours(1);
+  resolved.interval = std::clamp(spec.metrics_interval.value_or(resolved.interval), kShortest, kLongest);
+  resolved.endpoint = spec.endpoint_name.empty() ? policy.meta.name : spec.endpoint_name;
+  resolved.unavailable = FindGaps(spec);
+  resolved.ladder.pin = spec.pin;
+  resolved.ladder.observe_only = spec.observe_only;
+  for (const std::string& text : spec.maintenance_windows) {
+    // The schema's pattern has been checked by the apiserver; one that slipped through shuts the ladder, not opens it.
+    Result<core::MaintenanceWindow> window = core::ParseMaintenanceWindow(text);
+    resolved.ladder.windows.push_back(window.has_value() ? *window : core::MaintenanceWindow{});
+  }
+  resolved.ladder.cooldown = spec.cooldown.value_or(kDefaultCooldown);
+  for (const crds::TierSpec& written : spec.tiers) {
+    core::Tier tier;
+    tier.name = written.name;
+    tier.match = written.match;
+    // Sharding rewrites tables: it is never begun without approval, even where the field is absent.
+    tier.approval_required = written.approval == "Required" || (written.approval.empty() && written.sharding);
+    tier.blocked_by = BlockedBy(resolved.unavailable, written.name);
+    for (const crds::TriggerSpec& trigger : written.triggers) {
+      tier.triggers.push_back(ResolveTrigger(trigger, resolved.interval));
+    }
+    resolved.ladder.tiers.push_back(std::move(tier));
+    resolved.tiers.push_back(ResolveTier(spec, written));
+  }
+  return resolved;
+}
+
+}  // namespace pgtier::controllers::scale_tier

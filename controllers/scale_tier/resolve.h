@@ -1,0 +1,57 @@
+// From a policy as written to what it means: defaults applied, each tier's delta merged over the base, triggers as the
+// decision takes them, and what this release cannot do named field by field.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/ladder.h"
+#include "crds/scale_tier_policy.h"
+
+namespace pgtier::controllers::scale_tier {
+
+struct PoolerSettings {
+  std::string engine = "PgBouncer";
+  std::string image;  // Empty: the release's.
+  int instances = 2;
+  std::string pool_mode = "Transaction";
+  int max_client_conn = 2000;
+  int default_pool_size = 50;
+  int min_pool_size = 10;
+  int reserve_pool_size = 10;
+  std::chrono::seconds server_idle_timeout{300};
+};
+
+// What runs in a tier.
+struct TierSettings {
+  std::string name;
+  PoolerSettings pooler;
+  int replicas = 0;          // Instances besides the primary.
+  bool route_reads = false;  // Whether they take reads.
+  Duration max_lag = std::chrono::seconds(1);
+  Duration drain_timeout = std::chrono::seconds(30);
+};
+
+// A field that the schema takes and this release does not act on.
+struct Unavailable {
+  std::string field;  // "spec.tiers[2].sharding"
+  std::string tier;   // Only this tier cannot be entered; empty: see `whole_policy`.
+  bool whole_policy = false;
+};
+
+struct Resolved {
+  core::Ladder ladder;
+  std::vector<TierSettings> tiers;  // In the ladder's order.
+  std::vector<Unavailable> unavailable;
+  Duration interval = std::chrono::seconds(15);
+  std::string endpoint;  // Name of the Services that applications connect to.
+
+  // The settings of that tier, or nullptr.
+  [[nodiscard]] const TierSettings* Find(const std::string& tier) const;
+  // Why nothing at all can be done, or empty.
+  [[nodiscard]] std::string WholePolicyUnavailable() const;
+};
+
+Resolved Resolve(const crds::ScaleTierPolicy& policy);
+
+}  // namespace pgtier::controllers::scale_tier

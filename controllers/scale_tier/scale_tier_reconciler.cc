@@ -1,0 +1,221 @@
+#include "controllers/scale_tier/scale_tier_reconciler.h"
+
+#include <algorithm>
+
+#include "controllers/scale_tier/names.h"
+#include "core/words.h"
+#include "crds/scale_tier_policy_codec.h"
+#include "lib/base/log.h"
+
+namespace pgtier::controllers::scale_tier {
+namespace {
+
+// While something is under way the next look is soon, and later the longer it takes; pods that become ready wake the
+// policy by themselves.
+constexpr Duration kSoon = std::chrono::seconds(1);
+constexpr int kPatienceShare = 10;
+
+kube::ObjectKey KeyOf(const crds::ScaleTierPolicy& policy) { return {policy.meta.namespace_, policy.meta.name}; }
+
+bool IsPaused(const crds::ScaleTierPolicy& policy) {
+  auto found = policy.meta.annotations.find(kPausedAnnotation);
+  return found != policy.meta.annotations.end() && found->second != "false";
+}
+
+// Errors that come again however often one tries.
+bool NeedsPerson(Code code) {
+  return code == Code::kInvalidArgument || code == Code::kAlreadyExists || code == Code::kPermissionDenied ||
+         code == Code::kUnauthenticated;
+}
+
+// What each trigger is judged by, so that a window opened under another rule is not taken for one under this.
+std::map<core::TriggerKey, std::string> RulesOf(const crds::ScaleTierPolicy& policy) {
+  std::map<core::TriggerKey, std::string> rules;
+  for (const crds::TierSpec& tier : policy.spec.tiers) {
+    for (const crds::TriggerSpec& trigger : tier.triggers) {
+      rules[{tier.name, trigger.rule.name}] = std::to_string(static_cast<int>(trigger.rule.comparison)) + " " +
+                                              std::to_string(trigger.rule.threshold) + " " + trigger.rule.source + " " +
+                                              trigger.pooler_metric + " " + trigger.query;
+    }
+  }
+  return rules;
+}
+
+void CloseWindow(core::TriggerMemory& memory) {
+  memory.breached_since.reset();
+  memory.calm_since.reset();
+}
+
+void ForgetOtherRules(const std::map<core::TriggerKey, std::string>& now,
+                      const std::map<core::TriggerKey, std::string>& before,
+                      std::map<core::TriggerKey, core::TriggerMemory>& triggers) {
+  for (auto& [key, memory] : triggers) {
+    auto is = now.find(key);
+    auto was = before.find(key);
+    if (is == now.end() || was == before.end() || is->second != was->second) CloseWindow(memory);
+  }
+}
+
+// The memories that status holds, without the windows of triggers whose threshold or source is another one now.
+std::map<core::TriggerKey, core::TriggerMemory> TriggersInStatus(const crds::ScaleTierPolicy& policy,
+                                                                 const Resolved& resolved) {
+  std::map<core::TriggerKey, core::TriggerMemory> triggers;
+  for (const crds::TierStatus& tier : policy.status.tiers) {
+    std::optional<size_t> index = core::FindTier(resolved.ladder, tier.name);
+    for (const crds::Observation& before : tier.observations) {
+      core::TriggerMemory& memory = triggers[{tier.name, before.name}] = before.memory;
+      if (!index.has_value()) continue;
+      for (const core::Trigger& rule : resolved.ladder.tiers[*index].triggers) {
+        bool same = rule.comparison == core::Comparison::kDemand ||
+                    core::FormatValue(rule.threshold, rule.unit) == before.threshold;
+        if (rule.name == before.name && (!same || rule.source != before.source)) CloseWindow(memory);
+      }
+    }
+  }
+  return triggers;
+}
+
+}  // namespace
+
+ScaleTierReconciler::ScaleTierReconciler(Parts parts)
+    : parts_(std::move(parts)), observer_(parts_.client, parts_.prometheus), actor_(parts_.client) {}
+
+Result<Requeue> ScaleTierReconciler::Reconcile(const kube::ObjectKey& key, Deadline deadline,
+                                               const std::stop_token& stop) {
+  std::shared_ptr<const crds::ScaleTierPolicy> policy = parts_.lookup(key);
+  if (policy == nullptr) {
+    Forget(key);
+    return Requeue{};
+  }
+  // Nothing to clean up: with Remove everything is owned and Kubernetes collects it, with Retain nothing is.
+  if (policy->meta.deleting) return Requeue{};
+
+  Resolved resolved = Resolve(*policy);
+  PGTIER_ASSIGN_OR_RETURN(Seen seen, observer_.Observe(*policy, resolved, deadline, stop));
+  WallTime now = parts_.clock->Now();
+  core::Decision decision = Decide(*policy, resolved, seen, now);
+  Outcome outcome{*policy, resolved, seen, decision, {}, {}, false, IsPaused(*policy), now};
+  Carry(outcome, deadline, stop);
+  PGTIER_RETURN_IF_ERROR(Report(outcome, deadline, stop));
+  return Requeue{NextLook(outcome)};
+}
+
+Waited ScaleTierReconciler::WaitedFor(const crds::ScaleTierPolicy& policy, const std::string* now_waiting_for) {
+  std::lock_guard lock(mutex_);
+  Remembered& remembered = remembered_[KeyOf(policy)];
+  MonoTime now = parts_.clock->MonoNow();
+  if (now_waiting_for != nullptr && remembered.waiting_for != *now_waiting_for) {
+    remembered.waiting_for = *now_waiting_for;
+    remembered.waiting_since = now;
+  }
+  return {remembered.waiting_for, now - remembered.waiting_since};
+}
+
+Duration ScaleTierReconciler::NextLook(const Outcome& outcome) {
+  Duration interval = outcome.resolved.interval;
+  const std::string& waiting = outcome.failure.empty() ? outcome.plan.waiting_for : outcome.failure;
+  Waited waited = WaitedFor(outcome.policy, &waiting);
+  if (outcome.Complete() || outcome.needs_person) return interval;
+  return std::clamp(waited.how_long / kPatienceShare, std::min(kSoon, interval), interval);
+}
+
+core::Memory ScaleTierReconciler::Recall(const crds::ScaleTierPolicy& policy, const Resolved& resolved,
+                                         const Seen& seen) {
+  core::Memory memory;
+  memory.tier = RunningTier(policy.status, resolved, seen);
+  memory.target = policy.status.target_tier;
+  if (!policy.status.history.empty()) memory.last_change = policy.status.history.front().at;
+  memory.triggers = TriggersInStatus(policy, resolved);
+  std::lock_guard lock(mutex_);
+  auto found = remembered_.find(KeyOf(policy));
+  if (found != remembered_.end() && found->second.uid == policy.meta.uid) {
+    memory.triggers = found->second.triggers;
+    ForgetOtherRules(RulesOf(policy), found->second.rules, memory.triggers);
+  }
+  return memory;
+}
+
+core::Decision ScaleTierReconciler::Decide(const crds::ScaleTierPolicy& policy, const Resolved& resolved,
+                                           const Seen& seen, WallTime now) {
+  core::Memory memory = Recall(policy, resolved, seen);
+  core::Decision decision = core::Decide(resolved.ladder, memory, seen.readings, now);
+  bool tier_is_unknown = memory.tier.empty() && !seen.instances.empty() && !seen.primary.answered;
+  if (tier_is_unknown && !resolved.ladder.observe_only) {
+    // A server runs and status does not say in which tier. Starting at the first would take replicas from it.
+    decision.verdict = core::Verdict::kHold;
+    decision.to.clear();
+    decision.reason = "Recovering";
+    decision.message = "the primary to say in which tier the database is";
+  }
+  std::lock_guard lock(mutex_);
+  Remembered& remembered = remembered_[KeyOf(policy)];
+  if (remembered.uid != policy.meta.uid) remembered = Remembered{policy.meta.uid, {}, {}, std::nullopt, {}, {}};
+  remembered.triggers = decision.triggers;
+  remembered.rules = RulesOf(policy);
+  return decision;
+}
+
+void ScaleTierReconciler::Carry(Outcome& outcome, Deadline deadline, const std::stop_token& stop) {
+  const Resolved& resolved = outcome.resolved;
+  bool acts = !resolved.ladder.observe_only && !outcome.paused && outcome.policy.problems.empty() &&
+              resolved.WholePolicyUnavailable().empty();
+  if (!acts) return;
+  auto fail = [&](const Error& error) {
+    outcome.failure = error.message;
+    outcome.needs_person = NeedsPerson(error.code);
+    log::Warn("action failed", {{"error", error.message}, {"code", CodeName(error.code)}});
+  };
+  Result<Credentials> credentials = CompleteCredentials(outcome.seen.credentials);
+  if (!credentials.has_value()) return fail(credentials.error());
+  RenderContext context{outcome.policy, resolved, parts_.images};
+  bool recovering = outcome.decision.to.empty();
+  Result<Plan> plan =
+      recovering ? MakeRecoveryPlan(context, outcome.seen, *credentials)
+                 : MakePlan(context, outcome.seen, outcome.decision, *credentials, WaitedFor(outcome.policy, nullptr));
+  if (!plan.has_value()) return fail(plan.error());
+  if (recovering && plan->waiting_for.empty()) plan->waiting_for = outcome.decision.message;
+  outcome.plan = *std::move(plan);
+  Status acted = actor_.Act(outcome.plan, outcome.policy, outcome.seen, *credentials, deadline, stop);
+  if (!acted.has_value()) return fail(acted.error());
+  if (!outcome.plan.refused.empty()) fail(MakeError(Code::kInvalidArgument, outcome.plan.refused));
+}
+
+Status ScaleTierReconciler::Report(const Outcome& outcome, Deadline deadline, const std::stop_token& stop) {
+  const crds::ScaleTierPolicy& policy = outcome.policy;
+  crds::ScaleTierPolicyStatus status = MakeStatus(outcome);
+  ExportMetrics(outcome, status, *parts_.metrics);
+  std::optional<WallTime> last_write;
+  {
+    std::lock_guard lock(mutex_);
+    last_write = remembered_[KeyOf(policy)].last_write;
+  }
+  if (!MustWrite(policy.status, status, outcome.resolved, last_write, outcome.now)) return {};
+
+  // The version makes it a compare-and-swap: a status derived from an old object is refused, and derived again.
+  nlohmann::json object{{"metadata",
+                         {{"namespace", policy.meta.namespace_},
+                          {"name", policy.meta.name},
+                          {"resourceVersion", policy.meta.resource_version}}},
+                        {"status", crds::EncodeStatus(status)}};
+  Result<nlohmann::json> written = parts_.client->ApplyStatus(kScaleTierPolicies, object, deadline, stop);
+  if (!written.has_value()) return written.error().WithContext("write status");
+  {
+    std::lock_guard lock(mutex_);
+    remembered_[KeyOf(policy)].last_write = outcome.now;
+  }
+  kube::ObjectReference regarding{kScaleTierPolicies.ApiVersion(), std::string(kScaleTierPolicies.kind),
+                                  policy.meta.namespace_, policy.meta.name, policy.meta.uid};
+  for (const Note& note : MakeNotes(policy.status, status)) {
+    log::Info(note.message, {{"event", note.reason}});
+    parts_.events->Record({regarding, note.warning, note.reason, "Reconcile", note.message});
+  }
+  return {};
+}
+
+void ScaleTierReconciler::Forget(const kube::ObjectKey& key) {
+  parts_.metrics->Forget({{"namespace", key.namespace_}, {"policy", key.name}});
+  std::lock_guard lock(mutex_);
+  remembered_.erase(key);
+}
+
+}  // namespace pgtier::controllers::scale_tier

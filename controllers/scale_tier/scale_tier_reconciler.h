@@ -1,0 +1,71 @@
+// ScaleTierPolicy's controller: observe, decide, plan, act, report.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "controllers/runtime/reconciler.h"
+#include "controllers/scale_tier/act.h"
+#include "controllers/scale_tier/observe.h"
+#include "controllers/scale_tier/report.h"
+#include "crds/scale_tier_policy.h"
+#include "lib/kube/client.h"
+#include "lib/kube/event_recorder.h"
+
+namespace pgtier::controllers::scale_tier {
+
+inline constexpr kube::Resource kScaleTierPolicies{crds::kGroup, crds::kVersion, "scaletierpolicies",
+                                                   "ScaleTierPolicy"};
+
+class ScaleTierReconciler final : public Reconciler {
+ public:
+  // The policy of that key as the cache has it, or nullptr.
+  using Lookup = std::function<std::shared_ptr<const crds::ScaleTierPolicy>(const kube::ObjectKey&)>;
+
+  struct Parts {
+    kube::Client* client;
+    kube::EventRecorder* events;
+    observe::Prometheus* prometheus;
+    const Clock* clock;
+    Metrics* metrics;
+    Images images;
+    Lookup lookup;
+  };
+
+  explicit ScaleTierReconciler(Parts parts);
+
+  Result<Requeue> Reconcile(const kube::ObjectKey& key, Deadline deadline, const std::stop_token& stop) override;
+
+ private:
+  // What is kept of a policy between passes beside its status: readings are finer than what status holds. Lost with the
+  // process; status has what matters.
+  struct Remembered {
+    std::string uid;
+    std::map<core::TriggerKey, core::TriggerMemory> triggers;
+    std::map<core::TriggerKey, std::string> rules;  // What each trigger's memory was judged by.
+    std::optional<WallTime> last_write;
+    std::string waiting_for;   // What the last passes waited for,
+    MonoTime waiting_since{};  // and since when.
+  };
+
+  core::Memory Recall(const crds::ScaleTierPolicy& policy, const Resolved& resolved, const Seen& seen);
+  core::Decision Decide(const crds::ScaleTierPolicy& policy, const Resolved& resolved, const Seen& seen, WallTime now);
+  // Plans and acts, unless the policy only observes, is paused, or cannot be acted on.
+  void Carry(Outcome& outcome, Deadline deadline, const std::stop_token& stop);
+  // How long the passes have waited for the same already.
+  Waited WaitedFor(const crds::ScaleTierPolicy& policy, const std::string* now_waiting_for);
+  Duration NextLook(const Outcome& outcome);
+  Status Report(const Outcome& outcome, Deadline deadline, const std::stop_token& stop);
+  void Forget(const kube::ObjectKey& key);
+
+  Parts parts_;
+  Observer observer_;
+  Actor actor_;
+  std::mutex mutex_;
+  std::map<kube::ObjectKey, Remembered> remembered_;
+};
+
+}  // namespace pgtier::controllers::scale_tier

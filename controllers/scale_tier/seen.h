@@ -1,0 +1,85 @@
+// What one pass saw: plain values, read and not judged.
+#pragma once
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/ladder.h"
+#include "lib/kube/resource.h"
+#include "lib/poolers/pgbouncer_views.h"
+#include "lib/postgres/lsn.h"
+
+namespace pgtier::controllers::scale_tier {
+
+// Passwords that pgtier generated, from its Secrets.
+struct Credentials {
+  std::string superuser, replication, pooler, monitor, pooler_admin, app;
+};
+
+// One Postgres instance.
+struct InstanceSeen {
+  std::string name;
+  int ordinal = 0;
+  bool pod_ready = false;
+  std::string pod_ip;
+  bool template_is_older = false;  // The pod was made before the StatefulSet's template changed last.
+  std::string trouble;  // Why the pod does not run, in words: "ImagePullBackOff: …"; empty when nothing is known.
+  // As the instance itself says.
+  bool answered = false;
+  std::string config;            // Hash of the configuration that it has loaded.
+  std::string config_error;      // What in the mounted configuration the server refuses; empty: nothing.
+  bool restart_pending = false;  // Some of it waits for a restart.
+  int64_t clients = 0;           // Connections of others than pgtier.
+  // As the primary sees a standby.
+  bool streaming = false;
+  std::optional<postgres::Lsn> replayed;
+  std::optional<Duration> lag;  // Nothing while idle and caught up.
+};
+
+// The primary, as asked over SQL.
+struct PrimarySeen {
+  bool answered = false;
+  std::string error;              // Why not.
+  bool bad_password = false;      // The superuser's password in the Secret is refused: a person must act.
+  std::string system_identifier;  // Drawn by initdb: another one is another server. Empty: not asked.
+  bool lacks_database = false;    // The server answers and does not have the application's database.
+  std::string installed;          // Hash of what Bootstrap last installed; empty: nothing yet.
+  int64_t epoch = 0;
+  std::string tier;                   // As recorded in the database.
+  postgres::Lsn wal;                  // Where it writes.
+  std::set<std::string> lost_slots;   // Of those, the ones whose WAL is gone.
+  std::map<std::string, bool> slots;  // Physical slots of ours, and whether they are in use.
+};
+
+struct PoolerPodSeen {
+  std::string pod;
+  std::string ip;
+  std::string endpoint;  // rw | ro
+  bool ready = false;
+  bool answered = false;
+  std::string error;
+  std::vector<poolers::ConfigEntry> config;
+  std::vector<poolers::DatabaseStats> databases;
+  poolers::Utilisation utilisation;
+};
+
+struct Seen {
+  // Live objects with the policy's label, by plural and name.
+  std::map<std::pair<std::string, std::string>, nlohmann::json> objects;
+  std::optional<Credentials> credentials;  // Absent before the Secrets were made.
+  std::vector<InstanceSeen> instances;     // By ordinal; the first is the primary.
+  PrimarySeen primary;
+  std::vector<PoolerPodSeen> poolers;
+  std::map<core::TriggerKey, core::Reading> readings;
+
+  [[nodiscard]] const nlohmann::json* Object(const kube::Resource& resource, const std::string& name) const {
+    auto found = objects.find({std::string(resource.plural), name});
+    return found == objects.end() ? nullptr : &found->second;
+  }
+};
+
+}  // namespace pgtier::controllers::scale_tier

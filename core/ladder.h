@@ -1,0 +1,65 @@
+// A ladder: the tiers that one database may climb, and the rules of moving between them.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/trigger.h"
+#include "lib/base/result.h"
+
+namespace pgtier::core {
+
+enum class Match { kAny, kAll };
+
+struct Tier {
+  std::string name;
+  Match match = Match::kAny;
+  std::vector<Trigger> triggers;  // Empty for the first tier.
+  bool approval_required = false;
+  std::string blocked_by;  // Why this release cannot enter it ("NotAvailable: …"); empty when it can.
+};
+
+// A weekly or daily span in UTC. An end before the beginning means the next day.
+struct MaintenanceWindow {
+  std::optional<unsigned> weekday;  // 0 is Sunday; absent: every day.
+  std::chrono::minutes begin{0};    // Since midnight.
+  std::chrono::minutes end{0};      // Equal to begin: never open.
+};
+
+// Reads "Sat 02:00-05:00 UTC", "Daily 23:00-01:00 UTC" or "02:00-05:00 UTC".
+Result<MaintenanceWindow> ParseMaintenanceWindow(const std::string& text);
+bool IsOpen(const MaintenanceWindow& window, WallTime now);
+
+struct Ladder {
+  std::vector<Tier> tiers;
+  std::string pin;  // Name of the tier to hold, or empty.
+  Duration cooldown = Duration::zero();
+  std::vector<MaintenanceWindow> windows;  // Changes wait for one of these; none: any time.
+  bool observe_only = false;
+};
+
+// A trigger is known by the tier that it belongs to and its name.
+using TriggerKey = std::pair<std::string, std::string>;
+
+// What is remembered of a ladder between two passes; persisted in status.
+struct Memory {
+  std::string tier;                     // The tier that runs; empty before the first pass.
+  std::string target;                   // The tier that a change in progress leads to, or empty.
+  std::optional<WallTime> last_change;  // When the last tier change ended; the cooldown counts from here.
+  std::map<TriggerKey, TriggerMemory> triggers;
+};
+
+// Index of the tier of that name, or nothing.
+std::optional<size_t> FindTier(const Ladder& ladder, const std::string& name);
+
+// The trigger of `tier` nearest to firing, with its memory; nothing where none has a value.
+struct Nearest {
+  const Trigger* trigger = nullptr;
+  const TriggerMemory* memory = nullptr;
+};
+std::optional<Nearest> NearestTrigger(const Tier& tier, const std::map<TriggerKey, TriggerMemory>& memories);
+
+}  // namespace pgtier::core

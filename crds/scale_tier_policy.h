@@ -1,0 +1,204 @@
+// ScaleTierPolicy as C++ types: what crds/scaletierpolicies.yaml describes, decoded. Absent optional fields stay absent
+// here; the documented defaults are applied where a tier is resolved (controllers/scale_tier/resolve.h).
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/decide.h"
+#include "lib/base/clock.h"
+
+namespace pgtier::crds {
+
+inline constexpr char kGroup[] = "pgtier.dev";
+inline constexpr char kVersion[] = "v1alpha1";
+
+// The part of metav1.ObjectMeta that controllers read.
+struct Meta {
+  std::string namespace_;
+  std::string name;
+  std::string uid;
+  std::string resource_version;
+  int64_t generation = 0;
+  bool deleting = false;
+  std::vector<std::string> finalizers;
+  std::map<std::string, std::string> annotations;  // Only those of pgtier.dev.
+};
+
+// Quantities of Kubernetes as written, for passing on: "100Gi", "500m".
+using ResourceList = std::map<std::string, std::string>;
+
+struct Toleration {
+  std::string key, operator_, value, effect;
+  std::optional<int64_t> seconds;
+};
+
+struct ManagedPostgres {
+  std::string image;
+  std::string database;
+  std::string storage_size;
+  std::string storage_class_name;
+  ResourceList requests;
+  ResourceList limits;
+  std::map<std::string, std::string> parameters;
+  std::vector<std::string> extensions;
+  std::map<std::string, std::string> node_selector;
+  std::vector<Toleration> tolerations;
+  std::string priority_class_name;
+  std::vector<std::string> image_pull_secrets;
+};
+
+// What of spec.postgres.external this release reads: enough to name it.
+struct ExternalPostgres {
+  std::string host;
+  std::string database;
+};
+
+struct Pooler {
+  std::optional<std::string> engine;  // PgBouncer | PgCat
+  std::optional<std::string> image;
+  std::optional<int> instances;
+  std::optional<std::string> pool_mode;  // Session | Transaction | Statement
+  std::optional<int> max_client_conn;
+  std::optional<int> default_pool_size;
+  std::optional<int> min_pool_size;
+  std::optional<int> reserve_pool_size;
+  std::optional<Duration> server_idle_timeout;
+};
+
+struct ReadReplicas {
+  std::optional<int> min;
+  std::optional<int> max;
+  std::optional<Duration> max_lag;
+  std::optional<Duration> drain_timeout;
+};
+
+struct Routing {
+  std::optional<std::string> strategy;  // RoundRobin | Random | LeastConnections | Weighted
+  std::optional<std::string> rollout;   // Disabled | Standby | Selected | Full
+  std::vector<std::string> selected_users;
+};
+
+enum class Source { kPrometheus, kPooler, kSql, kHttp, kStatus, kDemand };
+
+struct TriggerSpec {
+  core::Trigger rule;  // Threshold, unit, window and tolerances; gap is zero where the default is to be derived.
+  bool has_leave = false;
+  Source source = Source::kDemand;
+  std::string query;          // Prometheus: PromQL.
+  std::string pooler_metric;  // Pooler: Utilisation | ClientsWaiting | MaxWait.
+};
+
+struct TierSpec {
+  std::string name;
+  std::string approval;  // Automatic | Required, or empty.
+  core::Match match = core::Match::kAny;
+  std::vector<TriggerSpec> triggers;
+  Pooler pooler;
+  bool has_read_replicas = false;
+  ReadReplicas read_replicas;
+  Routing routing;
+  int materialized_views = 0;  // How many are listed.
+  bool sharding = false;
+};
+
+struct ScaleTierPolicySpec {
+  bool observe_only = false;
+  std::optional<ManagedPostgres> managed;
+  std::optional<ExternalPostgres> external;
+  std::string endpoint_name;
+  std::optional<Duration> metrics_interval;
+  std::string prometheus_url;
+  std::string prometheus_token_secret;
+  std::string prometheus_ca_secret;
+  Pooler pooler;
+  bool has_read_replicas = false;
+  ReadReplicas read_replicas;
+  Routing routing;
+  std::vector<TierSpec> tiers;
+  std::optional<Duration> cooldown;
+  std::vector<std::string> maintenance_windows;
+  std::string down = "Never";
+  std::string pin;
+  std::vector<std::string> demands;
+  std::string approved_plan;
+  std::string deletion_policy = "Retain";
+};
+
+struct Condition {
+  std::string type;
+  std::string status;  // "True" | "False" | "Unknown"
+  std::string reason;
+  std::string message;
+  int64_t observed_generation = 0;
+  std::optional<WallTime> last_transition;
+};
+
+// One trigger as status shows it.
+struct Observation {
+  std::string name;
+  std::string observed, threshold, window, source;  // In words.
+  core::TriggerMemory memory;
+};
+
+struct TierStatus {
+  std::string name;
+  std::optional<WallTime> entered_at;
+  std::string reason, message;         // Why it was, or is being, entered.
+  std::optional<Observation> trigger;  // What made the ladder enter it.
+  std::vector<Observation> observations;
+};
+
+struct ReplicaStatus {
+  std::string name;
+  std::string lag;
+  bool healthy = false;
+  bool routed = false;
+};
+
+struct PlanStep {
+  std::string name;
+  bool reversible = true;
+};
+
+struct Transition {
+  std::string from, to;
+  std::optional<WallTime> at;
+  std::string reason;
+};
+
+struct Summary {
+  std::string closest, replicas, pooler, lag, endpoint;
+};
+
+struct ScaleTierPolicyStatus {
+  int64_t observed_generation = 0;
+  std::string tier;
+  std::optional<WallTime> tier_since;
+  std::string next_tier;
+  std::string target_tier;
+  std::string system_identifier;
+  std::string image;
+  Summary summary;
+  std::vector<TierStatus> tiers;
+  std::vector<ReplicaStatus> replicas;
+  std::vector<PlanStep> plan;
+  std::vector<Transition> history;
+  std::vector<Condition> conditions;
+};
+
+struct ScaleTierPolicy {
+  Meta meta;
+  ScaleTierPolicySpec spec;
+  ScaleTierPolicyStatus status;
+  // What in the stored object could not be read, by field path: an object older than a rule of the schema. Such a
+  // policy is reported as Stalled, and can still be deleted.
+  std::vector<std::string> problems;
+};
+
+// The condition of that type, or nullptr.
+const Condition* FindCondition(const std::vector<Condition>& conditions, const std::string& type);
+
+}  // namespace pgtier::crds

@@ -1,0 +1,49 @@
+{{- define "pgtier.labels" -}}
+app.kubernetes.io/name: pgtier
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "pgtier.selector" -}}
+app.kubernetes.io/name: pgtier
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- /* What the operator does to policies and to what it makes for them: each verb is one that it uses. */ -}}
+{{- define "pgtier.rules" -}}
+- apiGroups: [pgtier.dev]
+  resources: [scaletierpolicies]
+  verbs: [get, list, watch]
+- apiGroups: [pgtier.dev]
+  resources: [scaletierpolicies/status]
+  verbs: [patch]
+# ownerReferences with blockOwnerDeletion, where a policy says deletionPolicy: Remove
+- apiGroups: [pgtier.dev]
+  resources: [scaletierpolicies/finalizers]
+  verbs: [update]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch, patch]
+- apiGroups: [""]
+  resources: [secrets, configmaps]
+  verbs: [get, list, create, patch]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, create, patch, delete]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [list, delete]
+- apiGroups: [apps]
+  resources: [statefulsets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, create, patch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, create, patch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}

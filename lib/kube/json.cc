@@ -1,0 +1,45 @@
+#include "lib/kube/json.h"
+
+namespace pgtier::kube {
+
+Result<nlohmann::json> ParseJson(std::string_view text) {
+  nlohmann::json document = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (document.is_discarded()) {
+    return MakeError(Code::kInvalidArgument, "not a JSON document (" + std::to_string(text.size()) + " bytes)");
+  }
+  return document;
+}
+
+std::string DumpJson(const nlohmann::json& document) {
+  return document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+const nlohmann::json& At(const nlohmann::json& document, std::initializer_list<std::string_view> path) {
+  static const nlohmann::json kNull;
+  const nlohmann::json* node = &document;
+  for (std::string_view name : path) {
+    if (!node->is_object()) return kNull;
+    auto found = node->find(name);
+    if (found == node->end()) return kNull;
+    node = &*found;
+  }
+  return *node;
+}
+
+std::string StringAt(const nlohmann::json& document, std::initializer_list<std::string_view> path) {
+  const nlohmann::json& node = At(document, path);
+  return node.is_string() ? node.get<std::string>() : std::string();
+}
+
+long long IntAt(const nlohmann::json& document, std::initializer_list<std::string_view> path, long long fallback) {
+  const nlohmann::json& node = At(document, path);
+  return node.is_number_integer() ? node.get<long long>() : fallback;
+}
+
+ObjectKey KeyOf(const nlohmann::json& object) {
+  return {StringAt(object, {"metadata", "namespace"}), StringAt(object, {"metadata", "name"})};
+}
+
+std::string UidOf(const nlohmann::json& object) { return StringAt(object, {"metadata", "uid"}); }
+
+}  // namespace pgtier::kube

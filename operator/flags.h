@@ -1,0 +1,29 @@
+// Command line of pgtier-operator.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace pgtier {
+
+struct Flags {
+  std::string kubeconfig;
+  std::string watch_namespace;  // Empty: all.
+  bool leader_elect = true;
+  std::string lease_name = "pgtier-operator";
+  std::string lease_namespace;  // Empty: the pod's own.
+  std::string listen_address = "0.0.0.0";
+  uint16_t port = 8080;
+  int workers = 4;
+  std::vector<std::string> allow_hosts;
+  std::string postgres_image;
+  std::string pgbouncer_image;
+  std::string log_level = "info";
+};
+
+// Parses the command line. Prints help or what is wrong and gives the exit code when the program should end now.
+std::optional<int> ParseFlags(int argc, char** argv, Flags& flags);
+
+}  // namespace pgtier

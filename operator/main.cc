@@ -1,0 +1,41 @@
+#include <malloc.h>
+
+#include <csignal>
+#include <stop_token>
+#include <thread>
+
+#include "lib/base/log.h"
+#include "lib/http/client.h"
+#include "operator/flags.h"
+#include "operator/wiring.h"
+
+int main(int argc, char** argv) {
+  // Else each of some twenty threads keeps freed memory in a heap of its own: with 2,000 policies, and /metrics
+  // scraped, 59 MiB instead of 76.
+  mallopt(M_ARENA_MAX, 2);
+  pgtier::Flags flags;
+  if (std::optional<int> exit_code = pgtier::ParseFlags(argc, argv, flags)) return *exit_code;
+  pgtier::log::SetLevel(flags.log_level);
+
+  // Signals are taken by one thread that waits for them; every thread started later inherits the mask.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  pgtier::http::InitialiseThreads();
+
+  std::stop_source stop;
+  std::thread([signals, stop]() mutable {
+    int signal = 0;
+    sigwait(&signals, &signal);
+    pgtier::log::Info("stopping", {{"signal", static_cast<long long>(signal)}});
+    stop.request_stop();
+  }).detach();
+
+  pgtier::Status outcome = pgtier::RunOperator(flags, stop.get_token());
+  if (outcome.has_value()) return 0;
+  pgtier::log::Error("pgtier-operator ends", {{"error", outcome.error().message}});
+  return 1;
+}

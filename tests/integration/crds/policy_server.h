@@ -1,0 +1,32 @@
+// A real API server with pgtier's CRD, and the example policies to put into it.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "controllers/scale_tier/scale_tier_reconciler.h"
+#include "tests/integration/kube/api_server.h"
+
+namespace pgtier::test {
+
+using controllers::scale_tier::kScaleTierPolicies;
+
+class PolicyServerTest : public ApiServerTest {
+ protected:
+  // Installs the CRD at the first use in this program.
+  void SetUp() override;
+
+  static Deadline Soon() { return Deadline::After(std::chrono::seconds(20)); }
+  // manifests/examples/<name>.yaml in this test's namespace.
+  [[nodiscard]] nlohmann::json Example(const std::string& name) const;
+  // Creates the policy. Empty when the server took it, else its words.
+  std::string Refusal(const nlohmann::json& policy);
+  [[nodiscard]] nlohmann::json Get(const std::string& name);
+  // What kubectl printed, its errors too; `failed` tells whether it did.
+  std::string Kubectl(const std::vector<std::string>& arguments, bool* failed = nullptr);
+};
+
+// Puts values at JSON pointers; a null removes.
+void SetAll(nlohmann::json& object, const nlohmann::json& values);
+
+}  // namespace pgtier::test

@@ -1,0 +1,149 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <mutex>
+
+#include "lib/postgres/catalogue.h"
+#include "tests/integration/postgres/pooler_test_base.h"
+
+namespace pgtier::poolers {
+namespace {
+
+using testing::Soon;
+
+// Clients that run one query again and again, each on one long-lived connection; any error ends a client and is kept.
+class Clients {
+ public:
+  Clients(const postgres::ConnectOptions& options, int count, const std::string& sql) {
+    for (int i = 0; i < count; ++i) {
+      threads_.emplace_back([this, options, sql](const std::stop_token& stop) { Run(options, sql, stop); });
+    }
+  }
+  ~Clients() { Stop(); }
+  Clients(const Clients&) = delete;
+  Clients& operator=(const Clients&) = delete;
+
+  void Stop() {
+    for (auto& thread : threads_) thread.request_stop();
+    threads_.clear();
+  }
+  [[nodiscard]] int64_t queries() const { return queries_; }
+  // Answers since the last call, by text.
+  std::map<std::string, int> TakeAnswers() {
+    std::lock_guard lock(mutex_);
+    return std::exchange(answers_, {});
+  }
+  std::vector<std::string> errors() {
+    std::lock_guard lock(mutex_);
+    return errors_;
+  }
+
+ private:
+  void Run(const postgres::ConnectOptions& options, const std::string& sql, const std::stop_token& stop) {
+    auto connection = postgres::Connection::Open(options, Soon());
+    if (!connection.has_value()) return Fail(connection.error());
+    while (!stop.stop_requested()) {
+      auto rows = connection->Query(sql, Soon());
+      if (!rows.has_value()) return Fail(rows.error());
+      ++queries_;
+      std::lock_guard lock(mutex_);
+      ++answers_[std::string((*rows)[0].Text(size_t{0}).value_or("NULL"))];
+    }
+  }
+  void Fail(const Error& error) {
+    std::lock_guard lock(mutex_);
+    errors_.push_back(error.message);
+  }
+
+  std::atomic<int64_t> queries_{0};
+  std::mutex mutex_;
+  std::map<std::string, int> answers_;
+  std::vector<std::string> errors_;
+  std::vector<std::jthread> threads_;
+};
+
+class PgBouncerLoadTest : public testing::WithPooler {
+ protected:
+  // Moves the database to that server, as a controller does, and reads it back.
+  void Reroute(PgBouncerAdmin& admin, int port) {
+    ASSERT_TRUE(pooler().WriteSettings(SettingsFor(port)).has_value());
+    ASSERT_TRUE(admin.Reload(Soon()).has_value());
+    ASSERT_TRUE(Differences(admin).empty());
+    ASSERT_TRUE(admin.Reconnect("kyoyu", Soon()).has_value());
+  }
+};
+
+TEST_F(PgBouncerLoadTest, ReroutesReadsToAStandbyAndBackWithoutAFailedQuery) {
+  auto standby = testing::LocalPostgres::StartStandby(server(), {});
+  ASSERT_TRUE(standby.has_value()) << standby.error().message;
+  {
+    auto primary = Connect();
+    auto replica = *(*standby)->Connect();
+    auto written = *postgres::CurrentLsn(primary, Soon());
+    ASSERT_TRUE(Eventually([&] { return *postgres::CurrentLsn(replica, Soon()) >= written; }));
+  }
+  StartPooler(SettingsFor(server().port()));
+  auto admin = Admin();
+  Clients clients(pooler().Options("kyoyu", kUser, kUserPassword), 8, "SELECT pg_is_in_recovery()");
+  ASSERT_TRUE(Eventually([&] { return clients.queries() > 500; }));
+  EXPECT_EQ(clients.TakeAnswers().count("t"), 0U);
+
+  for (int round = 0; round < 3; ++round) {
+    bool to_standby = round % 2 == 0;
+    Reroute(admin, to_standby ? (*standby)->port() : server().port());
+    const std::string wanted = to_standby ? "t" : "f";
+    const std::string old = to_standby ? "f" : "t";
+    // Soon only the new server answers.
+    EXPECT_TRUE(Eventually([&] {
+      auto answers = clients.TakeAnswers();
+      return answers.contains(wanted) && !answers.contains(old);
+    }));
+  }
+  // Nobody is on the primary any more: it can go without anyone noticing.
+  auto primary = Connect();
+  EXPECT_TRUE(Eventually([&] {
+    auto rows = primary.Query("SELECT FROM pg_stat_activity WHERE usename = $1", {kUser}, Soon());
+    return rows.has_value() && rows->empty();
+  }));
+  clients.Stop();
+  EXPECT_THAT(clients.errors(), ::testing::IsEmpty());
+}
+
+TEST_F(PgBouncerLoadTest, UtilisationFollowsTheLoad) {
+  auto settings = SettingsFor(server().port());
+  settings.default_pool_size = 4;
+  StartPooler(settings);
+  auto admin = Admin();
+  {
+    auto idle = Client();
+    ASSERT_TRUE(idle->Query("SELECT 1", Soon()).has_value());
+    auto seen = admin.ReadUtilisation(Soon());
+    ASSERT_TRUE(seen.has_value()) << seen.error().message;
+    ASSERT_EQ(seen->pools.size(), 1U);
+    EXPECT_EQ(seen->pools[0].database, "kyoyu");
+    EXPECT_EQ(seen->pools[0].user, kUser);
+    EXPECT_EQ(seen->pools[0].size, 4);
+    EXPECT_TRUE(Eventually([&] { return admin.ReadUtilisation(Soon())->max_ratio == 0; }));
+  }
+  Clients clients(pooler().Options("kyoyu", kUser, kUserPassword), 12, "SELECT pg_sleep(0.3)");
+  EXPECT_TRUE(Eventually([&] {
+    auto seen = admin.ReadUtilisation(Soon());
+    return seen->max_ratio == 1 && seen->cl_waiting == 8 && seen->maxwait_us > 100'000;
+  }));
+  // More room: the waiting end.
+  settings.databases[0].reserve_pool_size = 0;
+  settings.databases[0].pool_size = 16;
+  ASSERT_TRUE(pooler().WriteSettings(settings).has_value());
+  ASSERT_TRUE(admin.Reload(Soon()).has_value());
+  EXPECT_TRUE(Eventually([&] {
+    auto seen = admin.ReadUtilisation(Soon());
+    return seen->pools[0].size == 16 && seen->cl_waiting == 0 && seen->max_ratio > 0.5 && seen->max_ratio <= 0.75;
+  }));
+  clients.Stop();
+  EXPECT_THAT(clients.errors(), ::testing::IsEmpty());
+  EXPECT_TRUE(Eventually([&] { return admin.ReadUtilisation(Soon())->max_ratio == 0; }));
+}
+
+}  // namespace
+}  // namespace pgtier::poolers

@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# run.sh [e2e]   Installs what is needed and runs the tests: all of them, or only those on pods of a real cluster.
+#
+# All: unit and integration tests; the same under AddressSanitizer and UndefinedBehaviorSanitizer; the threaded parts
+# under ThreadSanitizer; then a cluster, the images, pgtier by its Helm chart, and the end-to-end tests.
+# What it builds for others than this checkout is kept in ${PGTIER_CACHE:-~/.cache/pgtier}, ccache's and Go's caches.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+began=$SECONDS
+step() { printf '\n== [%4ss] %s\n' "$((SECONDS - began))" "$*"; }
+
+# Compiles some targets (all without one) of a preset; its output only where it fails.
+compile() {
+  local preset=$1
+  shift
+  mkdir -p build
+  {
+    cmake --preset "$preset"
+    cmake --build --preset "$preset" ${1:+--target "$@"}
+  } >"build/$preset.log" 2>&1 || { grep -E 'error|FAILED' -A 5 "build/$preset.log" | head -80; exit 1; }
+}
+
+# Leaves no cluster behind that this run has brought up.
+was_up=false
+take_down() { $was_up || testbed/cluster.sh down >/dev/null 2>&1 || true; }
+
+unit_and_integration() {
+  step "programs and packages"
+  testbed/install.sh build rootfs
+  KUBEBUILDER_ASSETS=$(testbed/programs.sh etcd kube-apiserver kubectl)
+  export KUBEBUILDER_ASSETS
+  testbed/rootfs.sh 17 >/dev/null
+
+  step "compile (dev)"
+  compile dev
+  step "unit and integration tests"
+  ctest --preset dev -LE e2e --progress
+  step "compile (asan)"
+  compile asan
+  step "unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+  ctest --preset asan -LE e2e --progress
+  step "compile (tsan)"
+  compile tsan kube_test http_test
+  step "threaded parts under ThreadSanitizer"
+  ctest --preset tsan -R '^(kube_test|http_test)\.' --progress
+}
+
+end_to_end() {
+  step "compile (release, e2e tests) and build images"
+  testbed/install.sh build cluster images
+  compile release
+  compile dev e2e_adversity_test e2e_climb_test e2e_metrics_test e2e_deletion_test e2e_secrets_test
+  rm -rf build/image
+  cmake --install build/release --strip --prefix build/image >/dev/null
+  PATH=$(testbed/programs.sh):$PATH
+  testbed/images.sh
+  step "cluster"
+  if testbed/cluster.sh status >/dev/null 2>&1; then was_up=true; else export PGTIER_E2E_OWN_CLUSTER=1; fi
+  trap take_down EXIT
+  testbed/cluster.sh up | tee build/cluster.log
+  eval "$(grep '^export KUBECONFIG=' build/cluster.log)"
+  step "pgtier by Helm"
+  kubectl apply --server-side --force-conflicts -f crds/ >/dev/null
+  kubectl apply -f manifests/demo/prometheus.yaml >/dev/null
+  helm upgrade --install pgtier helm/pgtier --namespace pgtier-system --create-namespace --wait --timeout 3m 2>/dev/null
+  # The tag of a development image does not change with its contents.
+  kubectl -n pgtier-system rollout restart deployment/pgtier
+  kubectl -n pgtier-system rollout status deployment/pgtier --timeout=2m
+  kubectl -n monitoring rollout status deployment/prometheus --timeout=2m
+  step "end-to-end tests on pods"
+  PGTIER_E2E=1 ctest --preset dev -L e2e --progress
+}
+
+case "${1:-all}" in
+  all)
+    unit_and_integration
+    end_to_end
+    ;;
+  e2e) end_to_end ;;
+  *)
+    echo "usage: tests/run.sh [e2e]" >&2
+    exit 64
+    ;;
+esac

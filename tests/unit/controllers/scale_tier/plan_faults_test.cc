@@ -1,0 +1,144 @@
+// What a plan does about servers, slots and settings that are not what they were.
+#include <gmock/gmock.h>
+
+#include "controllers/scale_tier/names.h"
+#include "tests/unit/controllers/scale_tier/scene.h"
+
+namespace pgtier::controllers::scale_tier {
+namespace {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+template <typename T>
+std::vector<T> ActionsOf(const Plan& plan) {
+  std::vector<T> found;
+  for (const Action& action : plan.actions) {
+    if (const T* one = std::get_if<T>(&action)) found.push_back(*one);
+  }
+  return found;
+}
+
+Scene SettledWithReplicas() {
+  nlohmann::json object = TwoTiers();
+  object["spec"]["pin"] = "two";
+  Scene scene(object);
+  scene.Settle();
+  EXPECT_EQ(scene.policy.status.tier, "two");
+  return scene;
+}
+
+TEST(PlanFaults, AnotherServerInThePrimarysPlaceIsLeftAlone) {
+  Scene scene = SettledWithReplicas();
+  scene.policy.status.system_identifier = "1";
+  scene.seen.primary.system_identifier = "2";
+  scene.seen.primary.installed.clear();
+  Plan plan = scene.PlanFor("two", "two");
+  EXPECT_THAT(plan.actions, IsEmpty()) << "its routing, its Secrets, and above all no database in it";
+  EXPECT_THAT(plan.refused, HasSubstr("its volume was lost or exchanged"));
+}
+
+TEST(PlanFaults, AnEmptyPrimaryBesideReplicasIsLeftAloneAlsoWithoutAStatus) {
+  Scene scene = SettledWithReplicas();
+  scene.policy.status.system_identifier.clear();
+  scene.seen.primary.lacks_database = true;
+  scene.seen.primary.installed.clear();
+  Plan plan = scene.PlanFor("two", "two");
+  EXPECT_THAT(plan.actions, IsEmpty());
+  EXPECT_THAT(plan.refused, Not(IsEmpty()));
+}
+
+TEST(PlanFaults, AReplicaWhoseWalIsGoneIsClonedAnew) {
+  Scene scene = SettledWithReplicas();
+  std::string slot = SlotName("kyoyu-2");
+  scene.seen.primary.lost_slots.insert(slot);
+  scene.seen.primary.slots[slot] = false;
+  scene.Instance("kyoyu-2").streaming = false;
+  Plan plan = scene.PlanFor("two", "two");
+  std::vector<std::string> deleted;
+  for (const DeleteObject& action : ActionsOf<DeleteObject>(plan)) deleted.push_back(action.name);
+  EXPECT_THAT(deleted, testing::Contains("kyoyu-2"));
+  EXPECT_THAT(deleted, testing::Not(testing::Contains("kyoyu-1")));
+  ASSERT_EQ(ActionsOf<DropSlot>(plan).size(), 1U);
+  EXPECT_EQ(ActionsOf<DropSlot>(plan)[0].slot, slot);
+  EXPECT_THAT(plan.waiting_for, HasSubstr("cloned anew"));
+  EXPECT_THAT(plan.routed, testing::ElementsAre("kyoyu-3"));
+}
+
+TEST(PlanFaults, ASettingThatTheServerRefusesIsNamedAndHoldsUpNothingElse) {
+  Scene scene = SettledWithReplicas();
+  scene.Instance("kyoyu-1").config_error = "work_mem (setting could not be applied)";
+  Plan plan = scene.PlanFor("two", "two");
+  EXPECT_THAT(plan.refused, HasSubstr("spec.postgres.managed.parameters: kyoyu-1 refuses work_mem"));
+  EXPECT_THAT(plan.routed, testing::SizeIs(2));
+}
+
+TEST(PlanFaults, ARecoveryPlanTouchesNeitherRoutingNorReplicas) {
+  Scene scene = SettledWithReplicas();
+  scene.images.postgres = "postgres:other";
+  scene.Edit([] {
+    nlohmann::json object = TwoTiers();
+    object["spec"]["postgres"]["managed"]["parameters"] = {{"work_mem", "8MB"}};
+    return object;
+  }());
+  Plan plan = MakeRecoveryPlan(scene.context(), scene.seen, scene.credentials);
+  ASSERT_THAT(plan.actions, Not(IsEmpty())) << "the corrected configuration must reach the server";
+  for (const Action& action : plan.actions) {
+    ASSERT_TRUE(std::holds_alternative<ApplyObject>(action));
+    const nlohmann::json& object = std::get<ApplyObject>(action).object;
+    EXPECT_THAT(object["metadata"]["name"], testing::Not(HasSubstr("pooler")));
+  }
+}
+
+TEST(PlanFaults, ADeletedStatefulSetComesBackWithTheImageThatTheDatabaseHad) {
+  Scene scene = SettledWithReplicas();
+  std::string image = scene.policy.status.image;
+  scene.images.postgres = "postgres:newer-release";
+  scene.seen.objects.erase({"statefulsets", "kyoyu-1"});
+  EXPECT_EQ(scene.PlanFor("two", "two").image, image);
+}
+
+TEST(PlanFaults, AReplicaComesBackOnlyWellBelowTheLimit) {
+  InstanceSeen instance;
+  instance.pod_ready = instance.streaming = true;
+  instance.replayed = postgres::Lsn{100};
+  instance.lag = std::chrono::milliseconds(800);
+  PrimarySeen primary;
+  EXPECT_TRUE(MayTakeReads(instance, primary, std::chrono::seconds(1), true));
+  EXPECT_FALSE(MayTakeReads(instance, primary, std::chrono::seconds(1), false));
+  instance.lag = std::chrono::milliseconds(400);
+  EXPECT_TRUE(MayTakeReads(instance, primary, std::chrono::seconds(1), false));
+}
+
+TEST(PlanFaults, QuantitiesInTheApiserversWritingAreTheSame) {
+  EXPECT_TRUE(Covers({{"cpu", "500m"}}, {{"cpu", "0.5"}}));
+  EXPECT_TRUE(Covers({{"memory", "1Gi"}}, {{"memory", "1024Mi"}}));
+  EXPECT_TRUE(Covers({{"cpu", "2"}}, {{"cpu", "2000m"}}));
+  EXPECT_FALSE(Covers({{"cpu", "500m"}}, {{"cpu", "0.6"}}));
+  EXPECT_FALSE(Covers({{"name", "a"}}, {{"name", "b"}}));
+}
+
+TEST(PlanFaults, ADrainEndsWithItsTimeout) {
+  Scene scene = SettledWithReplicas();
+  nlohmann::json object = TwoTiers();
+  object["spec"]["pin"] = "one";
+  scene.Edit(object);
+  // The poolers already run without replicas.
+  scene.Carry(scene.PlanFor("two", "one"));
+  scene.StartPods();
+  scene.Instance("kyoyu-2").clients = 1;
+  scene.Instance("kyoyu-3").clients = 1;
+  core::Decision decision;
+  decision.from = "two";
+  decision.to = "one";
+  Result<Plan> waiting = MakePlan(scene.context(), scene.seen, decision, scene.credentials);
+  ASSERT_TRUE(waiting.has_value());
+  EXPECT_THAT(ActionsOf<DeleteObject>(*waiting), IsEmpty());
+  Waited waited{waiting->waiting_for, std::chrono::minutes(1)};
+  Result<Plan> over = MakePlan(scene.context(), scene.seen, decision, scene.credentials, waited);
+  ASSERT_TRUE(over.has_value());
+  EXPECT_THAT(ActionsOf<DeleteObject>(*over), Not(IsEmpty()));
+}
+
+}  // namespace
+}  // namespace pgtier::controllers::scale_tier

@@ -1,0 +1,179 @@
+// A tier with replicas, as long as it runs: who takes reads, what is repaired, what is left alone.
+#include <gmock/gmock.h>
+
+#include "controllers/scale_tier/names.h"
+#include "lib/base/time_format.h"
+#include "tests/support/yaml.h"
+#include "tests/unit/controllers/scale_tier/scene.h"
+
+namespace pgtier::controllers::scale_tier {
+namespace {
+
+using Json = nlohmann::json;
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+// The policy in tier two, at rest.
+class PlanReplicas : public testing::Test {
+ protected:
+  void SetUp() override {
+    Read(scene_, "by-hand", core::Reading::Of(1));
+    scene_.Settle();
+    ASSERT_EQ(scene_.policy.status.tier, "two");
+    ASSERT_EQ(scene_.RoutedTo("ro"), "kyoyu-2.data.svc,kyoyu-3.data.svc");
+    ASSERT_THAT(InWords(Hold()), IsEmpty());
+  }
+
+  Plan Hold() { return scene_.PlanFor("two", "two"); }
+
+  Scene scene_;
+};
+
+TEST_F(PlanReplicas, OneThatLagsLeavesAndComesBack) {
+  scene_.Instance("kyoyu-2").lag = std::chrono::milliseconds(1001);
+  Plan leave = Hold();
+  EXPECT_THAT(InWords(leave),
+              ElementsAre("apply Secret kyoyu-pooler-ro", "sync kyoyu-pooler-ro-0", "reload kyoyu-pooler-ro-0"));
+  EXPECT_THAT(leave.routed, ElementsAre("kyoyu-3"));
+  scene_.Carry(leave);
+  EXPECT_EQ(scene_.RoutedTo("ro"), "kyoyu-3.data.svc");
+  scene_.Instance("kyoyu-2").lag = std::chrono::milliseconds(10);
+  scene_.Carry(Hold());
+  EXPECT_EQ(scene_.RoutedTo("ro"), "kyoyu-2.data.svc,kyoyu-3.data.svc");
+  EXPECT_THAT(InWords(Hold()), IsEmpty());
+}
+
+TEST_F(PlanReplicas, OneThatDoesNotStreamLeaves) {
+  scene_.Instance("kyoyu-3").streaming = false;
+  Plan plan = Hold();
+  EXPECT_EQ(plan.waiting_for, "kyoyu-3: to stream from the primary");
+  scene_.Carry(plan);
+  EXPECT_EQ(scene_.RoutedTo("ro"), "kyoyu-2.data.svc");
+}
+
+TEST_F(PlanReplicas, NoneHealthyMeansThePrimary) {
+  scene_.Instance("kyoyu-2").pod_ready = false;
+  scene_.Instance("kyoyu-3").lag = std::chrono::seconds(30);
+  scene_.Carry(Hold());
+  EXPECT_EQ(scene_.RoutedTo("ro"), kPrimaryHost);
+  EXPECT_EQ(scene_.RoutedTo("rw"), kPrimaryHost);
+}
+
+TEST_F(PlanReplicas, APrimaryThatDoesNotAnswerChangesNothing) {
+  scene_.seen.primary = {};
+  scene_.seen.primary.error = "connection refused";
+  for (InstanceSeen& instance : scene_.seen.instances) instance.streaming = false;
+  Plan plan = Hold();
+  EXPECT_THAT(InWords(plan), IsEmpty());
+  EXPECT_EQ(plan.waiting_for, "kyoyu-1 to answer: connection refused");
+  EXPECT_THAT(plan.routed, ElementsAre("kyoyu-2", "kyoyu-3")) << "nobody took reads from them";
+  EXPECT_THAT(InWords(scene_.PlanFor("two", "one")), IsEmpty()) << "not even on the way down";
+}
+
+TEST_F(PlanReplicas, APrimaryThatNeverStartedGetsItsPooler) {
+  Scene fresh;
+  EXPECT_THAT(InWords(fresh.PlanFor("", "one")), Contains("apply Secret kyoyu-pooler-ro"));
+}
+
+TEST_F(PlanReplicas, TroubleOfAPodIsNamed) {
+  scene_.Instance("kyoyu-2").pod_ready = false;
+  scene_.Instance("kyoyu-2").trouble = "ImagePullBackOff: no such image";
+  EXPECT_THAT(Hold().waiting_for, HasSubstr("ImagePullBackOff: no such image"));
+  scene_.seen.primary = {};
+  scene_.Instance("kyoyu-1").pod_ready = false;
+  scene_.Instance("kyoyu-1").trouble = "Unschedulable: 0/1 nodes";
+  EXPECT_EQ(Hold().waiting_for, "kyoyu-1 to start: Unschedulable: 0/1 nodes");
+}
+
+TEST_F(PlanReplicas, DriftIsUndone) {
+  struct Drift {
+    const kube::Resource& resource;
+    std::string name;
+    Json patch;
+  };
+  Json ports = Json::array({{{"port", 1}}});
+  std::vector<Drift> drifts = {
+      {kube::kServices, "kyoyu-rw", {{"spec", {{"selector", {{kPolicyLabel, "other"}}}}}}},
+      {kube::kServices, "kyoyu-3", {{"spec", {{"ports", ports}}}}},
+      {kube::kDeployments, "kyoyu-pooler-rw", {{"spec", {{"replicas", 0}}}}},
+      {kube::kSecrets, "kyoyu-pooler-ro", {{"data", {{"pgbouncer.ini", ""}}}}},
+      {kube::kConfigMaps, "kyoyu-postgres", {{"data", {{"pg_hba.conf", "host all all all trust"}}}}},
+      {kube::kStatefulSets,
+       "kyoyu-2",
+       {{"spec", {{"template", {{"spec", {{"automountServiceAccountToken", true}}}}}}}}},
+      {kube::kPodDisruptionBudgets, "kyoyu-postgres", {{"spec", {{"maxUnavailable", 3}}}}},
+      {kube::kServices, "kyoyu-ro", {{"metadata", {{"labels", {{kPolicyLabel, nullptr}}}}}}}};
+  for (const Drift& drift : drifts) {
+    Scene drifted = scene_;
+    drifted.seen.objects[{std::string(drift.resource.plural), drift.name}].merge_patch(drift.patch);
+    Plan plan = drifted.PlanFor("two", "two");
+    EXPECT_THAT(InWords(plan), ElementsAre("apply " + std::string(drift.resource.kind) + " " + drift.name));
+  }
+  scene_.seen.objects.erase({std::string(kube::kServices.plural), "kyoyu-ro"});
+  EXPECT_THAT(InWords(Hold()), ElementsAre("apply Service kyoyu-ro"));
+}
+
+TEST_F(PlanReplicas, WhatOthersAddIsLeft) {
+  Json& service = scene_.seen.objects[{std::string(kube::kServices.plural), "kyoyu-rw"}];
+  service["metadata"]["annotations"]["somebody.else/note"] = "hello";
+  service["spec"]["clusterIP"] = "10.1.2.3";
+  EXPECT_THAT(InWords(Hold()), IsEmpty());
+}
+
+TEST_F(PlanReplicas, ANewReleaseKeepsTheImageOfTheDatabase) {
+  scene_.images = {"postgres:next", "pgbouncer:next"};
+  Plan plan = Hold();
+  EXPECT_EQ(plan.image, "postgres:release");
+  EXPECT_THAT(InWords(plan), ElementsAre("apply Deployment kyoyu-pooler-rw", "apply Deployment kyoyu-pooler-ro"));
+  scene_.policy.spec.managed->image = "postgres:wanted";
+  EXPECT_EQ(Hold().image, "postgres:wanted") << "the policy may change it";
+}
+
+TEST_F(PlanReplicas, AVolumeThatShouldGrowIsNamedAndNothingElseWaitsForIt) {
+  scene_.policy.spec.managed->storage_size = "20Gi";
+  Plan plan = Hold();
+  for (const std::string& word : InWords(plan)) EXPECT_THAT(word, Not(HasSubstr("StatefulSet"))) << "would be refused";
+  ASSERT_EQ(plan.unavailable.size(), 1U);
+  EXPECT_THAT(plan.unavailable[0], HasSubstr("storage.size"));
+}
+
+TEST_F(PlanReplicas, AReplicaThatComesLaterHasTheImageOfTheFirst) {
+  scene_.images.postgres = "postgres:next";
+  scene_.seen.objects.erase({std::string(kube::kStatefulSets.plural), "kyoyu-3"});
+  Plan plan = Hold();
+  ASSERT_THAT(InWords(plan), ElementsAre("apply StatefulSet kyoyu-3"));
+  const Json& object = std::get<ApplyObject>(plan.actions[0]).object;
+  EXPECT_EQ(object["spec"]["template"]["spec"]["containers"][0]["image"], "postgres:release");
+}
+
+TEST_F(PlanReplicas, AnOldConfigurationIsReloadedAndReadBack) {
+  scene_.Instance("kyoyu-2").config = "old";
+  scene_.Instance("kyoyu-3").answered = false;  // Asked again when it answers.
+  scene_.Instance("kyoyu-3").config = "";
+  Plan plan = Hold();
+  EXPECT_THAT(InWords(plan), ElementsAre("sync kyoyu-2-0", "reload kyoyu-2"));
+  EXPECT_EQ(plan.waiting_for, "kyoyu-2 to take its configuration");
+}
+
+TEST(MayTakeReads, Table) {
+  Json file = pgtier::tests::LoadYaml("tests/cases/plan/may_take_reads.yaml");
+  ASSERT_GT(file["rows"].size(), 10U);
+  for (const Json& row : file["rows"]) {
+    SCOPED_TRACE(row.dump());
+    InstanceSeen instance;
+    instance.pod_ready = row.value("ready", true);
+    instance.streaming = row.value("streaming", true);
+    PrimarySeen primary;
+    primary.wal = postgres::Lsn{uint64_t{1} << 40U};
+    std::string behind = row.value("behind", "0");
+    if (behind != "unknown") instance.replayed = postgres::Lsn{primary.wal.value - std::stoull(behind)};
+    if (row.contains("lag")) instance.lag = *ParseDuration(row["lag"].get<std::string>());
+    EXPECT_EQ(MayTakeReads(instance, primary, *ParseDuration(row.value("maxLag", "1s"))), row["may"].get<bool>());
+  }
+}
+
+}  // namespace
+}  // namespace pgtier::controllers::scale_tier

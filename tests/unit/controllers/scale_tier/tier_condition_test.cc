@@ -1,0 +1,125 @@
+// The condition of a tier: here the user reads which metric triggered which tier.
+#include <gmock/gmock.h>
+
+#include "lib/base/time_format.h"
+#include "tests/unit/controllers/scale_tier/scene.h"
+
+namespace pgtier::controllers::scale_tier {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr char kTierTwo[] = "tier.pgtier.dev/two";
+constexpr char kEntered[] = "pool-utilisation 87% > 80% since 16:52:10Z (10m)";
+
+// At rest in tier one at 16:52:10, with a pool that is 87 % full from then on.
+Scene Loaded() {
+  Scene scene;
+  scene.Settle();
+  scene.now = *ParseTime("2026-11-20T16:52:10Z");
+  Read(scene, "pool-utilisation", core::Reading::Of(0.87));
+  return scene;
+}
+
+// Passes every 15 s for that long.
+void Pass(Scene& scene, Duration span) {
+  for (Duration passed{}; passed < span; passed += std::chrono::seconds(15)) {
+    scene.MakePass();
+    scene.StartPods();
+    scene.now += std::chrono::seconds(15);
+  }
+}
+
+TEST(TierCondition, SaysWhatIsNearestUntilItIsEntered) {
+  Scene scene;
+  scene.Settle();
+  EXPECT_EQ(scene.ConditionOf("tier.pgtier.dev/one").status, "True");
+  EXPECT_EQ(scene.ConditionOf("tier.pgtier.dev/one").reason, "Started");
+  EXPECT_EQ(scene.ConditionOf(kTierTwo).status, "False");
+  Read(scene, "pool-utilisation", core::Reading::Of(0.62));
+  scene.now += std::chrono::minutes(2);
+  scene.MakePass();
+  EXPECT_EQ(scene.ConditionOf(kTierTwo).reason, "NotReached");
+  EXPECT_EQ(scene.ConditionOf(kTierTwo).message, "closest: pool-utilisation 62% of 80% (10m)");
+  EXPECT_EQ(scene.policy.status.summary.closest, "pool-utilisation 62%/80%");
+  EXPECT_EQ(scene.policy.status.next_tier, "two");
+}
+
+TEST(TierCondition, NamesTheTriggerWithValueThresholdAndWindow) {
+  Scene scene = Loaded();
+  Pass(scene, std::chrono::minutes(10));
+  EXPECT_EQ(scene.policy.status.target_tier, "") << "the window is not full";
+  EXPECT_THAT(scene.ConditionOf(kTierTwo).message, HasSubstr("fires in "));
+  Pass(scene, std::chrono::seconds(15));
+  EXPECT_EQ(scene.policy.status.target_tier, "two");
+  EXPECT_EQ(scene.ConditionOf(kTierTwo).status, "False");
+  EXPECT_EQ(scene.ConditionOf(kTierTwo).message, std::string("being entered: ") + kEntered);
+  scene.Settle();
+  EXPECT_EQ(scene.policy.status.tier, "two");
+  EXPECT_EQ(scene.ConditionOf(kTierTwo).status, "True");
+  EXPECT_EQ(scene.ConditionOf(kTierTwo).reason, "PoolUtilisationAboveThreshold");
+  EXPECT_EQ(scene.ConditionOf(kTierTwo).message, kEntered);
+  EXPECT_EQ(scene.ConditionOf("Ready").reason, "PoolUtilisationAboveThreshold");
+}
+
+TEST(TierCondition, OutlivesTheMetrics) {
+  Scene scene = Loaded();
+  Pass(scene, std::chrono::minutes(11));
+  scene.Settle();
+  ASSERT_EQ(scene.policy.status.tier, "two");
+  crds::Condition entered = scene.ConditionOf(kTierTwo);
+  Read(scene, "pool-utilisation", core::Reading::Of(0.01));
+  Pass(scene, std::chrono::minutes(5));
+  Read(scene, "pool-utilisation", core::Reading::Unknown("Gone"));
+  Pass(scene, std::chrono::hours(1));
+  EXPECT_EQ(scene.ConditionOf(kTierTwo).message, kEntered);
+  EXPECT_EQ(scene.ConditionOf(kTierTwo).reason, "PoolUtilisationAboveThreshold");
+  EXPECT_EQ(scene.ConditionOf(kTierTwo).last_transition, entered.last_transition);
+}
+
+TEST(TierCondition, StatusKeepsTheTriggerAndTheHistory) {
+  Scene scene = Loaded();
+  Pass(scene, std::chrono::minutes(11));
+  scene.Settle();
+  const crds::TierStatus& two = scene.policy.status.tiers[1];
+  ASSERT_TRUE(two.trigger.has_value());
+  EXPECT_EQ(two.trigger->name, "pool-utilisation");
+  EXPECT_EQ(two.trigger->observed, "87%");
+  EXPECT_EQ(two.trigger->threshold, "80%");
+  EXPECT_EQ(two.trigger->window, "10m");
+  EXPECT_EQ(FormatTime(*two.trigger->memory.breached_since), "2026-11-20T16:52:10Z");
+  EXPECT_TRUE(two.entered_at.has_value());
+  ASSERT_EQ(scene.policy.status.history.size(), 1U);
+  EXPECT_EQ(scene.policy.status.history[0].from, "one");
+  EXPECT_EQ(scene.policy.status.history[0].to, "two");
+  EXPECT_EQ(scene.policy.status.history[0].reason, kEntered);
+  EXPECT_EQ(scene.policy.status.tier_since, scene.policy.status.history[0].at);
+}
+
+TEST(TierCondition, HistoryHoldsTheLastTen) {
+  Scene scene;
+  scene.Settle();
+  for (int i = 0; i < 13; ++i) {
+    scene.Edit(TwoTiers({{"pin", i % 2 == 0 ? "two" : "one"}}));
+    scene.Settle();
+  }
+  ASSERT_EQ(scene.policy.status.tier, "two");
+  ASSERT_EQ(scene.policy.status.history.size(), 10U);
+  EXPECT_EQ(scene.policy.status.history[0].to, "two");
+  EXPECT_EQ(scene.policy.status.history[9].to, "one");
+}
+
+TEST(TierCondition, GoesBackWhenThePinDoes) {
+  Scene scene = Loaded();
+  Pass(scene, std::chrono::minutes(11));
+  scene.Settle();
+  scene.Edit(TwoTiers({{"pin", "one"}}));
+  scene.Settle();
+  EXPECT_EQ(scene.policy.status.tier, "one");
+  EXPECT_EQ(scene.ConditionOf(kTierTwo).status, "False");
+  EXPECT_EQ(scene.ConditionOf("tier.pgtier.dev/one").status, "True");
+  EXPECT_EQ(scene.ConditionOf("Ready").reason, "Pinned");
+}
+
+}  // namespace
+}  // namespace pgtier::controllers::scale_tier
