@@ -50,7 +50,7 @@ end_to_end() {
   step "compile (release, e2e tests) and build images"
   testbed/install.sh build cluster images
   compile release
-  compile dev e2e_adversity_test e2e_climb_test e2e_metrics_test e2e_deletion_test e2e_secrets_test
+  compile dev e2e_tests
   rm -rf build/image
   cmake --install build/release --strip --prefix build/image >/dev/null
   PATH=$(testbed/programs.sh):$PATH

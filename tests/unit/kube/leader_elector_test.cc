@@ -31,6 +31,10 @@ class LeaseServer {
     response.status = 200;
     if (request.method == "GET" && lease_.is_null()) response.status = 404;
     if (request.method == "POST" && !lease_.is_null()) response.status = 409;
+    if (request.method == "PUT" && late_write_) {
+      late_write_ = false;
+      lease_["metadata"]["resourceVersion"] = std::to_string(++version_);
+    }
     if (request.method == "PUT" || (request.method == "POST" && lease_.is_null())) {
       nlohmann::json object = *ParseJson(request.body);
       if (request.method == "PUT" &&
@@ -48,6 +52,11 @@ class LeaseServer {
     std::lock_guard lock(mutex_);
     down_ = down;
   }
+  // The next PUT finds that an earlier one, whose sender had given up, was written in between.
+  void WriteLate() {
+    std::lock_guard lock(mutex_);
+    late_write_ = true;
+  }
   nlohmann::json Spec() {
     std::lock_guard lock(mutex_);
     return At(lease_, {"spec"});
@@ -59,6 +68,7 @@ class LeaseServer {
   nlohmann::json lease_;
   int version_ = 0;
   bool down_ = false;
+  bool late_write_ = false;
 };
 
 Deadline LeaseDeadline() { return Deadline::After(seconds(5)); }
@@ -123,6 +133,22 @@ TEST(LeaderElectorTest, AReleasedLeaseIsFreeAtOnce) {
   LeaderElector b(client.get(), &clock, Options("b"));
   EXPECT_TRUE(*b.TryAcquireOrRenew(LeaseDeadline(), {}));
   EXPECT_EQ(server.Holder(), "b");
+}
+
+// The API server may write the renewal whose answer `stop` cut off: what was last read is then not the last version.
+TEST(LeaderElectorTest, AReleaseThatMeetsALateRenewalLooksAgain) {
+  LeaseServer server;
+  auto client = server.Connect();
+  SystemClock clock;
+  LeaderElector a(client.get(), &clock, Options("a"));
+  std::stop_source stop;
+  std::thread thread([&] { EXPECT_TRUE(a.Run(stop.get_token()).has_value()); });
+  for (int i = 0; i < 2000 && !a.IsLeader(); ++i) std::this_thread::sleep_for(milliseconds(5));
+  EXPECT_TRUE(a.IsLeader());
+  server.WriteLate();
+  stop.request_stop();
+  thread.join();
+  EXPECT_EQ(server.Holder(), "");
 }
 
 TEST(LeaderElectorTest, LeadershipIsLostWhenRenewalFailsForLong) {
