@@ -1,4 +1,4 @@
-# The operator, its workers and the demo's load program.
+# The operator, kubectl-pgtier and the demo's load program.
 #
 #   docker build -f images/pgtier.Dockerfile -t localhost/pgtier/pgtier:dev .
 #

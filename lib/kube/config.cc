@@ -94,8 +94,8 @@ Status FillUser(const Named& user, Config* config) {
   return {};
 }
 
-Result<Config> Assemble(const std::vector<File>& files) {
-  std::string current;
+Result<Config> Assemble(const std::vector<File>& files, const std::string& chosen) {
+  std::string current = chosen;
   for (const File& file : files) {
     if (current.empty()) current = Text(file.root, "current-context");
   }
@@ -120,7 +120,7 @@ Result<File> Parse(std::string_view yaml, const fs::path& directory) {
   return file;
 }
 
-Result<Config> FromFiles(const std::vector<fs::path>& paths) {
+Result<Config> FromFiles(const std::vector<fs::path>& paths, const std::string& context) {
   try {
     std::vector<File> files;
     for (const fs::path& path : paths) {
@@ -129,7 +129,7 @@ Result<Config> FromFiles(const std::vector<fs::path>& paths) {
       if (!file.has_value()) return file.error().WithContext(path.string());
       files.push_back(*std::move(file));
     }
-    return Assemble(files);
+    return Assemble(files, context);
   } catch (const YAML::Exception& error) {
     return MakeError(Code::kInvalidArgument, std::string("kubeconfig: ") + error.what());
   }
@@ -159,7 +159,7 @@ std::vector<fs::path> ExistingFiles(const std::string& list) {
 Result<Config> ParseKubeconfig(std::string_view yaml, const std::filesystem::path& directory) {
   try {
     PGTIER_ASSIGN_OR_RETURN(File file, Parse(yaml, directory));
-    return Assemble({file});
+    return Assemble({file}, "");
   } catch (const YAML::Exception& error) {
     return MakeError(Code::kInvalidArgument, std::string("kubeconfig: ") + error.what());
   }
@@ -184,14 +184,16 @@ Result<Config> InClusterConfig(const std::filesystem::path& directory) {
   return config;
 }
 
-Result<Config> LoadConfig(const std::string& explicit_path) {
-  if (!explicit_path.empty()) return FromFiles({explicit_path});
+Result<Config> LoadConfig(const std::string& explicit_path, const std::string& context) {
+  if (!explicit_path.empty()) return FromFiles({explicit_path}, context);
   const auto from_environment = ExistingFiles(Environment("KUBECONFIG"));
-  if (!from_environment.empty()) return FromFiles(from_environment);
-  auto in_cluster = InClusterConfig();
-  if (in_cluster.has_value() || in_cluster.error().code != Code::kNotFound) return in_cluster;
+  if (!from_environment.empty()) return FromFiles(from_environment, context);
+  if (context.empty()) {
+    auto in_cluster = InClusterConfig();
+    if (in_cluster.has_value() || in_cluster.error().code != Code::kNotFound) return in_cluster;
+  }
   const auto at_home = ExistingFiles(Environment("HOME") + "/.kube/config");
-  if (!at_home.empty()) return FromFiles(at_home);
+  if (!at_home.empty()) return FromFiles(at_home, context);
   return MakeError(Code::kNotFound,
                    "no way to the API server: no --kubeconfig, KUBECONFIG, service account or ~/.kube/config");
 }

@@ -27,8 +27,9 @@ struct Config {
 // of files with colons, the first that names a thing wins, as kubectl has it), the pod's service account,
 // ~/.kube/config.
 // Errors: kNotFound: none of them; kInvalidArgument: unreadable, or wants what is never done (skipping TLS
-// verification); kUnimplemented: exec plugins, auth providers, passwords, proxies, tls-server-name.
-Result<Config> LoadConfig(const std::string& explicit_path);
+// verification), or has no context `context`; kUnimplemented: exec plugins, auth providers, passwords, proxies,
+// tls-server-name. `context` empty: the current one; given, a pod's service account is not considered.
+Result<Config> LoadConfig(const std::string& explicit_path, const std::string& context = "");
 
 // One kubeconfig file's text; relative paths in it start from `directory`. Errors as LoadConfig.
 Result<Config> ParseKubeconfig(std::string_view yaml, const std::filesystem::path& directory);

@@ -31,6 +31,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"operator",
      {"lib/base", "lib/http", "lib/kube", "lib/observe", "core", "crds", "controllers/runtime",
       "controllers/scale_tier"}},
+    {"cli", {"lib/base", "lib/http", "lib/kube", "core", "crds", "controllers/scale_tier"}},
     {"demo/load", {"lib/base", "lib/postgres"}},
 };
 
@@ -42,9 +43,10 @@ const std::map<std::string, std::set<std::string>> kOwners = {
     {"prometheus/", {"lib/base", "demo/load"}},
     {"spdlog/", {"lib/base"}},
     {"yaml-cpp/", {"lib/kube"}},
-    {"CLI/", {"operator", "demo/load"}},
+    {"CLI/", {"operator", "cli", "demo/load"}},
     {"nlohmann/",
-     {"lib/kube", "lib/observe", "crds", "controllers/runtime", "controllers/scale_tier", "operator", "demo/load"}},
+     {"lib/kube", "lib/observe", "crds", "controllers/runtime", "controllers/scale_tier", "operator", "cli",
+      "demo/load"}},
 };
 
 std::string FolderOf(const std::string& path) {

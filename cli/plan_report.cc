@@ -1,0 +1,150 @@
+#include "cli/plan_report.h"
+
+#include <utility>
+
+#include "controllers/scale_tier/resolve.h"
+#include "lib/base/time_format.h"
+#include "lib/kube/json.h"
+
+namespace pgtier::cli {
+namespace {
+
+using controllers::scale_tier::Resolve;
+using controllers::scale_tier::Resolved;
+using controllers::scale_tier::TierSettings;
+using Json = nlohmann::json;
+
+// A tier's settings by the names that the policy writes them with.
+std::vector<std::pair<std::string, std::string>> InWords(const TierSettings& tier) {
+  const controllers::scale_tier::PoolerSettings& pooler = tier.pooler;
+  return {{"pooler.engine", pooler.engine},
+          {"pooler.image", pooler.image.empty() ? "of the release" : pooler.image},
+          {"pooler.instances", std::to_string(pooler.instances)},
+          {"pooler.poolMode", pooler.pool_mode},
+          {"pooler.maxClientConn", std::to_string(pooler.max_client_conn)},
+          {"pooler.defaultPoolSize", std::to_string(pooler.default_pool_size)},
+          {"pooler.minPoolSize", std::to_string(pooler.min_pool_size)},
+          {"pooler.reservePoolSize", std::to_string(pooler.reserve_pool_size)},
+          {"pooler.serverIdleTimeout", FormatDuration(pooler.server_idle_timeout)},
+          {"readReplicas.min", std::to_string(tier.replicas)},
+          {"readReplicas.maxLag", FormatDuration(tier.max_lag)},
+          {"readReplicas.drainTimeout", FormatDuration(tier.drain_timeout)},
+          {"reads go to", tier.replicas > 0 && tier.route_reads ? "replicas" : "the primary"}};
+}
+
+}  // namespace
+
+RecordedPlan ReadPlan(const Json& object) {
+  RecordedPlan plan;
+  plan.hash = kube::StringAt(object, {"status", "plan", "hash"});
+  plan.approved_by = kube::StringAt(object, {"status", "plan", "approvedBy"});
+  const Json& steps = kube::At(object, {"status", "plan", "steps"});
+  if (!steps.is_array()) return plan;
+  for (const Json& step : steps) {
+    const Json& reversible = kube::At(step, {"reversible"});
+    crds::PlanStep each;
+    each.name = kube::StringAt(step, {"name"});
+    each.reversible = !reversible.is_boolean() || reversible.get<bool>();
+    plan.steps.push_back(std::move(each));
+  }
+  return plan;
+}
+
+PlanReport DescribePlan(const crds::ScaleTierPolicy& policy, const RecordedPlan& plan) {
+  Resolved resolved = Resolve(policy);
+  PlanReport report;
+  report.name = policy.meta.name;
+  report.namespace_ = policy.meta.namespace_;
+  report.plan = plan;
+  std::optional<size_t> current = core::FindTier(resolved.ladder, policy.status.tier);
+  std::optional<size_t> next = core::FindTier(resolved.ladder, policy.status.target_tier);
+  if (!next.has_value()) next = current.has_value() ? *current + 1 : 0;
+  const TierSettings* before = current.has_value() ? &resolved.tiers[*current] : nullptr;
+  const TierSettings* after = *next < resolved.tiers.size() ? &resolved.tiers[*next] : nullptr;
+  if (before != nullptr) report.current = before->name;
+  if (after != nullptr) {
+    report.next = after->name;
+    report.approval_required = resolved.ladder.tiers[*next].approval_required;
+  }
+  const TierSettings* any = before != nullptr ? before : after;
+  if (any != nullptr) {
+    auto names = InWords(*any);
+    for (size_t i = 0; i < names.size(); ++i) {
+      SettingChange change;
+      change.name = names[i].first;
+      if (before != nullptr) change.current = InWords(*before)[i].second;
+      if (after != nullptr) change.next = InWords(*after)[i].second;
+      change.differs = before != nullptr && after != nullptr && change.current != change.next;
+      report.settings.push_back(std::move(change));
+    }
+  }
+  for (const controllers::scale_tier::Unavailable& gap : resolved.unavailable) {
+    if (gap.whole_policy || gap.tier == report.next) report.unavailable.push_back(gap.field);
+  }
+  return report;
+}
+
+Json ToJson(const PlanReport& report) {
+  Json object{{"name", report.name}, {"namespace", report.namespace_}, {"approvalRequired", report.approval_required}};
+  if (!report.current.empty()) object["currentTier"] = report.current;
+  if (!report.next.empty()) object["nextTier"] = report.next;
+  object["settings"] = Json::array();
+  for (const SettingChange& change : report.settings) {
+    Json each{{"name", change.name}, {"differs", change.differs}};
+    if (!report.current.empty()) each["current"] = change.current;
+    if (!report.next.empty()) each["next"] = change.next;
+    object["settings"].push_back(std::move(each));
+  }
+  object["steps"] = Json::array();
+  for (const crds::PlanStep& step : report.plan.steps) {
+    object["steps"].push_back({{"name", step.name}, {"reversible", step.reversible}});
+  }
+  if (!report.plan.hash.empty()) object["hash"] = report.plan.hash;
+  if (!report.plan.approved_by.empty()) object["approvedBy"] = report.plan.approved_by;
+  object["unavailable"] = report.unavailable;
+  return object;
+}
+
+std::string Render(const PlanReport& report, const Style& style) {
+  std::string text = style.Paint(report.name, Tone::kStrong) + " in " + report.namespace_ + ": ";
+  text += report.current.empty() ? "no tier runs yet" : "tier " + report.current + " runs";
+  text += report.next.empty() ? "; it is the last one\n\n" : "; next is " + report.next + "\n\n";
+  std::vector<std::string> header{"SETTING"};
+  if (!report.current.empty()) header.push_back(report.current);
+  if (!report.next.empty()) header.push_back(report.next);
+  header.emplace_back("");
+  Table table(header);
+  for (const SettingChange& change : report.settings) {
+    Tone tone = change.differs ? Tone::kWarning : Tone::kPlain;
+    std::vector<Cell> row{{change.name, tone}};
+    if (!report.current.empty()) row.push_back({change.current, tone});
+    if (!report.next.empty()) row.push_back({change.next, tone});
+    row.push_back({change.differs ? "changes" : "", tone});
+    table.Add(std::move(row));
+  }
+  text += table.Render(style) + "\n";
+  if (report.plan.steps.empty() && report.plan.hash.empty()) {
+    text += "No plan is recorded in status: none is under way or waits.\n";
+  }
+  for (size_t i = 0; i < report.plan.steps.size(); ++i) {
+    const crds::PlanStep& step = report.plan.steps[i];
+    text += (i == 0 ? "Steps:\n" : "") + std::string("  ") + std::to_string(i + 1) + ". " + step.name +
+            (step.reversible ? "" : style.Paint(" (cannot be undone)", Tone::kBad)) + "\n";
+  }
+  if (!report.plan.hash.empty()) {
+    text += "Hash: " + style.Paint(report.plan.hash, Tone::kStrong);
+    if (!report.plan.approved_by.empty()) {
+      text += ", approved by " + report.plan.approved_by;
+    } else if (report.approval_required) {
+      text +=
+          ", waits for: kubectl pgtier approve " + report.name + " " + report.plan.hash + " -n " + report.namespace_;
+    }
+    text += "\n";
+  }
+  for (const std::string& field : report.unavailable) {
+    text += style.Paint("This release does not act on " + field, Tone::kWarning) + "\n";
+  }
+  return text;
+}
+
+}  // namespace pgtier::cli

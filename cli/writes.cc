@@ -1,0 +1,170 @@
+#include "cli/writes.h"
+
+#include <algorithm>
+
+#include "cli/plan_report.h"
+#include "controllers/scale_tier/names.h"
+#include "controllers/scale_tier/scale_tier_reconciler.h"
+#include "crds/scale_tier_policy_codec.h"
+#include "lib/kube/json.h"
+
+namespace pgtier::cli {
+namespace {
+
+using controllers::scale_tier::kPausedAnnotation;
+using controllers::scale_tier::kScaleTierPolicies;
+using Json = nlohmann::json;
+
+constexpr int kTries = 5;
+constexpr char kApproveAnnotation[] = "pgtier.dev/approve";
+
+std::vector<std::string> TakingDemands(const crds::ScaleTierPolicySpec& spec) {
+  std::vector<std::string> names;
+  for (const crds::TierSpec& tier : spec.tiers) {
+    for (const crds::TriggerSpec& trigger : tier.triggers) {
+      if (trigger.source == crds::Source::kDemand) names.push_back(trigger.rule.name);
+    }
+  }
+  return names;
+}
+
+kube::ObjectKey KeyOf(const Policy& policy) { return kube::KeyOf(policy.object); }
+
+// The patch from the list as it was read; a missing list tests as null (RFC 6902's test of the API server's library).
+Json DemandPatch(const Json& object, const std::string& trigger, bool off) {
+  const Json& demands = kube::At(object, {"spec", "demands"});
+  Json after = demands.is_array() ? demands : Json::array();
+  if (off) {
+    after.erase(std::remove(after.begin(), after.end(), Json(trigger)), after.end());
+  } else {
+    after.push_back(trigger);
+  }
+  return Json::array({{{"op", "test"}, {"path", "/spec/demands"}, {"value", demands}},
+                      {{"op", "add"}, {"path", "/spec/demands"}, {"value", after}}});
+}
+
+}  // namespace
+
+Result<Policy> ReadPolicy(kube::Client& client, const kube::ObjectKey& key, Deadline deadline) {
+  Result<Json> object = client.Get(kScaleTierPolicies, key, deadline);
+  if (!object.has_value()) {
+    if (object.error().code != Code::kNotFound) return object.error();
+    // A missing CRD is a 404 too; only the server's words tell them apart.
+    if (object.error().message.find("could not find the requested resource") != std::string::npos) {
+      return MakeError(Code::kNotFound, "this cluster does not know ScaleTierPolicies: install pgtier's CRDs first");
+    }
+    return MakeError(Code::kNotFound,
+                     "there is no ScaleTierPolicy \"" + key.name + "\" in namespace \"" + key.namespace_ + "\"");
+  }
+  PGTIER_ASSIGN_OR_RETURN(crds::ScaleTierPolicy decoded, crds::DecodeScaleTierPolicy(*object));
+  return Policy{*std::move(object), std::move(decoded)};
+}
+
+std::string GitOwner(const Json& object) {
+  const Json& metadata = kube::At(object, {"metadata"});
+  const Json& annotations = kube::At(metadata, {"annotations"});
+  const Json& labels = kube::At(metadata, {"labels"});
+  auto has = [](const Json& map, const char* name) { return map.is_object() && map.contains(name); };
+  if (has(annotations, "argocd.argoproj.io/tracking-id") || has(labels, "argocd.argoproj.io/instance"))
+    return "Argo CD";
+  if (has(labels, "kustomize.toolkit.fluxcd.io/name") || has(labels, "helm.toolkit.fluxcd.io/name")) return "Flux";
+  if (has(annotations, "meta.helm.sh/release-name")) return "Helm";
+  return "";
+}
+
+Result<Done> Pause(kube::Client& client, const Policy& policy, bool pause, Deadline deadline) {
+  auto found = policy.decoded.meta.annotations.find(kPausedAnnotation);
+  bool paused = found != policy.decoded.meta.annotations.end() && found->second != "false";
+  Done done;
+  done.action = pause ? "pause" : "resume";
+  done.changed = paused != pause;
+  done.message = pause ? "paused: pgtier looks and reports, and does nothing" : "resumed: pgtier acts again";
+  if (!done.changed) {
+    done.message = pause ? "was paused already" : "was not paused";
+    return done;
+  }
+  Json value = pause ? Json("true") : Json();
+  Json patch{{"metadata", {{"annotations", {{kPausedAnnotation, value}}}}}};
+  Result<Json> patched = client.MergePatch(kScaleTierPolicies, KeyOf(policy), patch, deadline);
+  if (!patched.has_value()) return patched.error();
+  std::string owner = GitOwner(policy.object);
+  if (!owner.empty() && !pause && found != policy.decoded.meta.annotations.end()) {
+    done.notes.push_back(owner + " may bring the annotation back if it stands in Git");
+  }
+  return done;
+}
+
+Result<Done> Demand(kube::Client& client, const Policy& policy, const std::string& trigger, bool off,
+                    Deadline deadline) {
+  std::vector<std::string> names = TakingDemands(policy.decoded.spec);
+  if (std::find(names.begin(), names.end(), trigger) == names.end()) {
+    std::string known;
+    for (const std::string& name : names) known += (known.empty() ? "" : ", ") + name;
+    return MakeError(Code::kInvalidArgument,
+                     "no trigger \"" + trigger + "\" with `demand: {}` in this policy" +
+                         (known.empty() ? "; none takes a demand" : "; these take one: " + known));
+  }
+  Done done;
+  done.action = "demand";
+  Policy latest = policy;
+  for (int i = 0;; ++i) {
+    const std::vector<std::string>& demands = latest.decoded.spec.demands;
+    bool on = std::find(demands.begin(), demands.end(), trigger) != demands.end();
+    done.changed = on == off;
+    if (!done.changed) {
+      done.message = off ? trigger + " was not demanded" : trigger + " was demanded already";
+      return done;
+    }
+    Result<Json> patched =
+        client.JsonPatch(kScaleTierPolicies, KeyOf(latest), DemandPatch(latest.object, trigger, off), deadline);
+    if (patched.has_value()) break;
+    // A test that fails and a value that is refused are both 422; only a list that has changed is worth another try.
+    PGTIER_ASSIGN_OR_RETURN(Policy again, ReadPolicy(client, KeyOf(latest), deadline));
+    bool same = kube::At(again.object, {"spec", "demands"}) == kube::At(latest.object, {"spec", "demands"});
+    if (same || i == kTries) return patched.error();
+    latest = std::move(again);
+  }
+  done.message = off ? trigger + " is no longer demanded; a tier that was entered stays"
+                     : trigger + " is demanded: its tier is entered when the gates allow (kubectl pgtier why " +
+                           latest.decoded.meta.name + ")";
+  std::string owner = GitOwner(latest.object);
+  done.notes.push_back(
+      owner.empty() ? "spec.demands was changed in the cluster only; where Git owns this policy, write it there too"
+                    : owner + " owns this policy: write spec.demands in Git too, or its next sync takes this back");
+  return done;
+}
+
+Result<Done> Approve(kube::Client& client, const Policy& policy, const std::string& hash, Deadline deadline) {
+  RecordedPlan plan = ReadPlan(policy.object);
+  const std::string& name = policy.decoded.meta.name;
+  if (plan.hash.empty()) {
+    return MakeError(Code::kFailedPrecondition, "no plan waits for approval; kubectl pgtier why " + name +
+                                                    " shows what is missing until one does");
+  }
+  if (!hash.empty() && hash != plan.hash) {
+    return MakeError(Code::kFailedPrecondition, "the plan is another one now: its hash is " + plan.hash + ", not " +
+                                                    hash + "; look at it again: kubectl pgtier plan " + name);
+  }
+  if (policy.decoded.status.observed_generation != policy.decoded.meta.generation) {
+    return MakeError(Code::kFailedPrecondition,
+                     "the operator has not seen the last edit yet, so the plan is of the one before; try again");
+  }
+  Done done;
+  done.action = "approve";
+  auto found = policy.decoded.meta.annotations.find(kApproveAnnotation);
+  done.changed = found == policy.decoded.meta.annotations.end() || found->second != plan.hash;
+  done.message = done.changed ? "approved plan " + plan.hash : "plan " + plan.hash + " was approved already";
+  if (!done.changed) return done;
+  // The version: what is approved is what was read.
+  Json patch{{"metadata",
+              {{"resourceVersion", policy.decoded.meta.resource_version},
+               {"annotations", {{kApproveAnnotation, plan.hash}}}}}};
+  Result<Json> patched = client.MergePatch(kScaleTierPolicies, KeyOf(policy), patch, deadline);
+  if (patched.has_value()) return done;
+  if (patched.error().code != Code::kAborted) return patched.error();
+  // Status moves all the time; only another plan matters.
+  PGTIER_ASSIGN_OR_RETURN(Policy again, ReadPolicy(client, KeyOf(policy), deadline));
+  return Approve(client, again, plan.hash, deadline);
+}
+
+}  // namespace pgtier::cli

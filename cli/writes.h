@@ -1,0 +1,46 @@
+// The commands that write: each changes one field or annotation of a policy, and nothing else.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "cli/options.h"
+#include "crds/scale_tier_policy.h"
+#include "lib/base/clock.h"
+#include "lib/base/result.h"
+#include "lib/kube/client.h"
+
+namespace pgtier::cli {
+
+// What a command did, for people and as JSON: {"name", "namespace", "action", "changed", "message", "notes"}.
+struct Done {
+  std::string action;
+  bool changed = true;  // False: it was so already, and nothing was written.
+  std::string message;
+  std::vector<std::string> notes;  // What the caller should know besides.
+};
+
+// A policy as read, in both forms.
+struct Policy {
+  nlohmann::json object;
+  crds::ScaleTierPolicy decoded;
+};
+// Errors: kNotFound says the policy's name and namespace; others as the client's.
+Result<Policy> ReadPolicy(kube::Client& client, const kube::ObjectKey& key, Deadline deadline);
+
+Result<Done> Pause(kube::Client& client, const Policy& policy, bool pause, Deadline deadline);
+
+// Adds `trigger` to spec.demands or takes it out, by a JSON patch that tests the list it was made from; one that
+// somebody else changed meanwhile is read and tried again.
+// Errors: kInvalidArgument: no trigger of that name takes a demand.
+Result<Done> Demand(kube::Client& client, const Policy& policy, const std::string& trigger, bool off,
+                    Deadline deadline);
+
+// Writes the annotation pgtier.dev/approve with the hash of the plan that is recorded now. `hash` empty: whichever it
+// is. Errors: kFailedPrecondition: no plan waits, or `hash` is another one than the present.
+Result<Done> Approve(kube::Client& client, const Policy& policy, const std::string& hash, Deadline deadline);
+
+// Who seems to own the policy's spec from outside the cluster ("Argo CD", "Flux", "Helm"), or empty.
+std::string GitOwner(const nlohmann::json& object);
+
+}  // namespace pgtier::cli
