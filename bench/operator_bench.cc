@@ -282,7 +282,7 @@ int Main(int argc, char** argv) {
                     Environment("PGTIER_BENCH_WORKERS", "")};
   Report report;
   report.Note("cores", std::to_string(sysconf(_SC_NPROCESSORS_ONLN)));
-  report.Note("workers", setup.workers.empty() ? "4, the default" : setup.workers);
+  report.Note("workers", setup.workers.empty() ? "16, the default" : setup.workers);
   report.Note("metrics.interval", setup.interval.empty() ? "15s, the default" : setup.interval);
   OperatorBench(setup, &report).Run();
   if (report.Write(setup.folder / "operator.json")) return 0;

@@ -4,7 +4,7 @@
 # PGTIER_BENCH_POLICIES=10000   how many policies (2000)
 # PGTIER_BENCH_INTERVAL=60s     their metrics.interval (absent: the default, 15s)
 # PGTIER_BENCH_REST=300         seconds at rest (60)
-# PGTIER_BENCH_WORKERS=16       the operator's --workers (absent: the default, 4)
+# PGTIER_BENCH_WORKERS=16       the operator's --workers (absent: the default, 16)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -16,7 +16,7 @@ struct Flags {
   std::string lease_namespace;  // Empty: the pod's own.
   std::string listen_address = "0.0.0.0";
   uint16_t port = 8080;
-  int workers = 4;
+  int workers = 16;
   std::vector<std::string> allow_hosts;
   std::string postgres_image;
   std::string pgbouncer_image;

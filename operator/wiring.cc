@@ -6,62 +6,21 @@
 
 #include "controllers/runtime/controller.h"
 #include "controllers/scale_tier/names.h"
+#include "controllers/scale_tier/policy_cache.h"
+#include "controllers/scale_tier/resources.h"
 #include "controllers/scale_tier/scale_tier_reconciler.h"
-#include "crds/scale_tier_policy_codec.h"
 #include "lib/base/log.h"
 #include "lib/base/random.h"
 #include "lib/http/server.h"
 #include "lib/kube/leader_elector.h"
-#include "lib/kube/reflector.h"
+#include "lib/kube/object_cache.h"
 
 namespace pgtier {
 namespace {
 
-using controllers::scale_tier::kConfigAnnotation;
-using controllers::scale_tier::kPolicyLabel;
-using controllers::scale_tier::kScaleTierPolicies;
-using PolicyPtr = kube::Store<crds::ScaleTierPolicy>::Ptr;
+namespace scale_tier = controllers::scale_tier;
 
 constexpr Duration kDrain = std::chrono::seconds(30);
-
-// A pass is due when what a person wrote changed. Our own writes of status change none of these.
-bool WantsPass(const PolicyPtr& before, const PolicyPtr& now) {
-  return before == nullptr || now == nullptr || before->meta.generation != now->meta.generation ||
-         before->meta.annotations != now->meta.annotations || before->meta.deleting != now->meta.deleting;
-}
-
-// Of children only whose they are is kept.
-struct Child {
-  std::string policy;
-  std::string config;  // Our own annotation that makes the kubelet sync.
-};
-
-Result<Child> DecodeChild(const nlohmann::json& object) {
-  return Child{kube::StringAt(object, {"metadata", "labels", kPolicyLabel}),
-               kube::StringAt(object, {"metadata", "annotations", kConfigAnnotation})};
-}
-
-// Follows one kind of children by their metadata and wakes their policies.
-class ChildWatch {
- public:
-  ChildWatch(kube::Client* client, const kube::Resource& resource, const std::string& namespace_,
-             kube::WorkQueue* queue, Metrics* metrics)
-      : reflector_(
-            client, kube::WatchScope{resource, namespace_, kPolicyLabel, "", true}, DecodeChild,
-            [queue](const kube::ObjectKey& key, const auto& before, const auto& now) {
-              // What we wrote ourselves must not wake us.
-              if (before != nullptr && now != nullptr && before->config != now->config) return;
-              const std::string& policy = (now != nullptr ? now : before)->policy;
-              queue->Add({key.namespace_, policy});
-            },
-            [](const kube::ObjectKey&, const Error&) {}, metrics) {}
-
-  void Run(const std::stop_token& stop) { reflector_.Run(stop); }
-  [[nodiscard]] bool synced() const { return reflector_.synced(); }
-
- private:
-  kube::Reflector<Child> reflector_;
-};
 
 http::Response Page(int status, std::string body) {
   http::Response response;
@@ -89,63 +48,64 @@ class Operator {
     event_options.instance = identity_;
     events_ = std::make_unique<kube::EventRecorder>(client_.get(), &clock_, &metrics_, event_options);
     prometheus_ = std::make_unique<observe::Prometheus>(observe::AllowedHosts(flags_.allow_hosts));
-    MakeReflectors();
+    MakeCaches();
     MakeController();
     PGTIER_RETURN_IF_ERROR(Serve());
 
     std::jthread policies([&](const std::stop_token& own) { policies_->Run(own); });
-    std::jthread pods([&](const std::stop_token& own) { pods_->Run(own); });
-    std::jthread sets([&](const std::stop_token& own) { sets_->Run(own); });
+    children_->Start();
     if (!WaitForCaches(stop)) return {};
     log::Info("caches are synced");
     return flags_.leader_elect ? Lead(config, stop) : WorkUntil(stop);
   }
 
  private:
-  void MakeReflectors() {
-    const std::string& scope = flags_.watch_namespace;
-    policies_ = std::make_unique<kube::Reflector<crds::ScaleTierPolicy>>(
-        client_.get(), kube::WatchScope{kScaleTierPolicies, scope, "", "", false}, crds::DecodeScaleTierPolicy,
-        [this](const kube::ObjectKey& key, const PolicyPtr& before, const PolicyPtr& now) {
-          if (!WantsPass(before, now)) return;
-          bool initial = !policies_->synced();
-          queue_.Add(key, initial ? kube::WorkQueue::Priority::kLow : kube::WorkQueue::Priority::kHigh);
-        },
-        [](const kube::ObjectKey& key, const Error& error) {
-          log::Warn("a policy cannot be decoded", {{"policy", key.ToString()}, {"error", error.message}});
+  void MakeCaches() {
+    policies_ = std::make_unique<scale_tier::PolicyCache>(
+        client_.get(), flags_.watch_namespace,
+        [this](const kube::ObjectKey& key, bool first) {
+          queue_.Add(key, first ? kube::WorkQueue::Priority::kLow : kube::WorkQueue::Priority::kHigh);
         },
         &metrics_);
-    pods_ = std::make_unique<ChildWatch>(client_.get(), kube::kPods, scope, &queue_, &metrics_);
-    sets_ = std::make_unique<ChildWatch>(client_.get(), kube::kStatefulSets, scope, &queue_, &metrics_);
+    kube::ObjectCacheOptions options;
+    options.resources.assign(std::begin(scale_tier::kOwned), std::end(scale_tier::kOwned));
+    options.namespace_ = flags_.watch_namespace;
+    options.label = scale_tier::kPolicyLabel;
+    children_ = std::make_unique<kube::ObjectCache>(
+        client_.get(), std::move(options),
+        [this](const kube::ObjectKey& policy) {
+          queue_.Add(policy, Synced() ? kube::WorkQueue::Priority::kHigh : kube::WorkQueue::Priority::kLow);
+        },
+        &metrics_);
   }
 
   void MakeController() {
-    reconciler_ = std::make_unique<controllers::scale_tier::ScaleTierReconciler>(
-        controllers::scale_tier::ScaleTierReconciler::Parts{
-            client_.get(), events_.get(), prometheus_.get(), &clock_, &metrics_,
-            controllers::scale_tier::Images{flags_.postgres_image, flags_.pgbouncer_image},
-            [this](const kube::ObjectKey& key) { return policies_->store().Get(key); }});
+    reconciler_ = std::make_unique<scale_tier::ScaleTierReconciler>(scale_tier::ScaleTierReconciler::Parts{
+        client_.get(), events_.get(), prometheus_.get(), &clock_, &metrics_,
+        scale_tier::Images{flags_.postgres_image, flags_.pgbouncer_image},
+        [this](const kube::ObjectKey& key) { return policies_->Get(key); }, children_.get()});
     controllers::ControllerOptions options;
     options.name = "scaletierpolicy";
     options.workers = flags_.workers;
     controller_ = std::make_unique<controllers::Controller>(options, &queue_, reconciler_.get(), &metrics_);
   }
 
+  [[nodiscard]] bool Synced() const { return policies_->synced() && children_->synced(); }
+
   Status Serve() {
-    auto ready = [this] { return policies_->synced() && pods_->synced() && sets_->synced(); };
     PGTIER_ASSIGN_OR_RETURN(
         server_,
         http::Server::Start(
             flags_.listen_address, flags_.port,
             {{"/metrics", [this] { return Page(200, metrics_.Serialize()); }},
              {"/healthz", [] { return Page(200, "ok\n"); }},
-             {"/readyz", [ready] { return ready() ? Page(200, "ok\n") : Page(503, "caches are not synced\n"); }}}));
+             {"/readyz", [this] { return Synced() ? Page(200, "ok\n") : Page(503, "caches are not synced\n"); }}}));
     log::Info("serving /metrics, /healthz and /readyz", {{"port", static_cast<long long>(server_->port())}});
     return {};
   }
 
   bool WaitForCaches(const std::stop_token& stop) {
-    while (!(policies_->synced() && pods_->synced() && sets_->synced())) {
+    while (!Synced()) {
       if (!SleepFor(std::chrono::milliseconds(20), stop)) return false;
     }
     return true;
@@ -204,10 +164,9 @@ class Operator {
   std::unique_ptr<kube::Client> client_;
   std::unique_ptr<kube::EventRecorder> events_;
   std::unique_ptr<observe::Prometheus> prometheus_;
-  std::unique_ptr<kube::Reflector<crds::ScaleTierPolicy>> policies_;
-  std::unique_ptr<ChildWatch> pods_;
-  std::unique_ptr<ChildWatch> sets_;
-  std::unique_ptr<controllers::scale_tier::ScaleTierReconciler> reconciler_;
+  std::unique_ptr<scale_tier::PolicyCache> policies_;
+  std::unique_ptr<kube::ObjectCache> children_;
+  std::unique_ptr<scale_tier::ScaleTierReconciler> reconciler_;
   std::unique_ptr<controllers::Controller> controller_;
   std::unique_ptr<http::Server> server_;
 };

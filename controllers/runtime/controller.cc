@@ -50,7 +50,10 @@ void Controller::Pass(const kube::ObjectKey& key, const std::stop_token& stop) {
                     seconds.count());
   if (outcome.has_value()) {
     queue_->Forget(key);
-    if (outcome->after > Duration::zero()) queue_->AddAfter(key, Jittered(outcome->after));
+    if (outcome->after > Duration::zero()) {
+      auto priority = outcome->under_way ? kube::WorkQueue::Priority::kLow : kube::WorkQueue::Priority::kDue;
+      queue_->AddAfter(key, Jittered(outcome->after), priority);
+    }
     return;
   }
   if (stop.stop_requested()) return;

@@ -12,6 +12,7 @@ namespace pgtier::controllers {
 // When the object wants its next pass.
 struct Requeue {
   Duration after = Duration::zero();  // Zero: only when something changes.
+  bool under_way = false;             // Something waits for it: it goes before looks that are only due.
 };
 
 class Reconciler {

@@ -5,6 +5,7 @@
 
 #include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/observe_postgres.h"
+#include "controllers/scale_tier/resources.h"
 #include "lib/base/base64.h"
 #include "lib/kube/json.h"
 #include "lib/observe/pooler_reading.h"
@@ -14,31 +15,22 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr kube::Resource kOwned[] = {kube::kPods,
-                                     kube::kServices,
-                                     kube::kSecrets,
-                                     kube::kConfigMaps,
-                                     kube::kStatefulSets,
-                                     kube::kDeployments,
-                                     kube::kPodDisruptionBudgets,
-                                     kube::kPersistentVolumeClaims};
-
-Status ListOwned(kube::Client& client, const crds::Meta& policy, Seen& seen, Deadline deadline,
-                 const std::stop_token& stop) {
+Status ReadOwned(kube::Client& client, kube::ObjectCache* children, const crds::Meta& policy, Seen& seen,
+                 Deadline deadline, const std::stop_token& stop) {
+  const kube::ObjectKey owner{policy.namespace_, policy.name};
+  auto keep = [&](const kube::Resource& resource, Json object) {
+    std::string name = kube::KeyOf(object).name;
+    seen.objects[{std::string(resource.plural), std::move(name)}] = std::move(object);
+  };
+  if (children != nullptr) {
+    PGTIER_ASSIGN_OR_RETURN(auto owned, children->Read(owner, deadline, stop));
+    for (kube::ObjectCache::Object& each : owned) keep(*each.resource, std::move(each.object));
+    return {};
+  }
   for (const kube::Resource& resource : kOwned) {
-    kube::ListOptions options;
-    options.label_selector = std::string(kPolicyLabel) + "=" + policy.name;
-    do {
-      PGTIER_ASSIGN_OR_RETURN(Json page, client.List(resource, policy.namespace_, options, deadline, stop));
-      for (Json& item : page["items"]) {
-        // Items of a list do not say what they are.
-        item["apiVersion"] = resource.ApiVersion();
-        item["kind"] = resource.kind;
-        std::string name = kube::KeyOf(item).name;
-        seen.objects[{std::string(resource.plural), name}] = std::move(item);
-      }
-      options.continue_token = kube::StringAt(page, {"metadata", "continue"});
-    } while (!options.continue_token.empty());
+    PGTIER_ASSIGN_OR_RETURN(std::vector<Json> owned,
+                            kube::ListByLabel(client, resource, kPolicyLabel, owner, deadline, stop));
+    for (Json& object : owned) keep(resource, std::move(object));
   }
   return {};
 }
@@ -172,7 +164,7 @@ core::Reading ReadPooler(const Seen& seen, const crds::TriggerSpec& trigger, con
 Result<Seen> Observer::Observe(const crds::ScaleTierPolicy& policy, const Resolved& resolved, Deadline deadline,
                                const std::stop_token& stop) {
   Seen seen;
-  PGTIER_RETURN_IF_ERROR(ListOwned(*client_, policy.meta, seen, deadline, stop));
+  PGTIER_RETURN_IF_ERROR(ReadOwned(*client_, children_, policy.meta, seen, deadline, stop));
   seen.credentials = ReadCredentials(seen, policy.meta.name);
   FindInstances(policy.meta.name, seen);
   FindPoolers(seen);

@@ -9,22 +9,25 @@
 #include "controllers/scale_tier/seen.h"
 #include "crds/scale_tier_policy.h"
 #include "lib/kube/client.h"
+#include "lib/kube/object_cache.h"
 #include "lib/observe/prometheus.h"
 
 namespace pgtier::controllers::scale_tier {
 
 class Observer {
  public:
-  // Both outlive this.
-  Observer(kube::Client* client, observe::Prometheus* prometheus) : client_(client), prometheus_(prometheus) {}
+  // All outlive this; without `children` the policy's objects are listed in each pass.
+  Observer(kube::Client* client, observe::Prometheus* prometheus, kube::ObjectCache* children = nullptr)
+      : client_(client), prometheus_(prometheus), children_(children) {}
 
-  // Errors: those of listing the policy's objects.
+  // Errors: those of listing the policy's objects, where the cache can't answer.
   Result<Seen> Observe(const crds::ScaleTierPolicy& policy, const Resolved& resolved, Deadline deadline,
                        const std::stop_token& stop);
 
  private:
   kube::Client* client_;
   observe::Prometheus* prometheus_;
+  kube::ObjectCache* children_;
 };
 
 }  // namespace pgtier::controllers::scale_tier

@@ -78,7 +78,7 @@ std::map<core::TriggerKey, core::TriggerMemory> TriggersInStatus(const crds::Sca
 }  // namespace
 
 ScaleTierReconciler::ScaleTierReconciler(Parts parts)
-    : parts_(std::move(parts)), observer_(parts_.client, parts_.prometheus), actor_(parts_.client) {}
+    : parts_(std::move(parts)), observer_(parts_.client, parts_.prometheus, parts_.children), actor_(parts_.client) {}
 
 Result<Requeue> ScaleTierReconciler::Reconcile(const kube::ObjectKey& key, Deadline deadline,
                                                const std::stop_token& stop) {
@@ -97,7 +97,7 @@ Result<Requeue> ScaleTierReconciler::Reconcile(const kube::ObjectKey& key, Deadl
   Outcome outcome{*policy, resolved, seen, decision, {}, {}, false, IsPaused(*policy), now};
   Carry(outcome, deadline, stop);
   PGTIER_RETURN_IF_ERROR(Report(outcome, deadline, stop));
-  return Requeue{NextLook(outcome)};
+  return Requeue{NextLook(outcome), !outcome.Complete() && !outcome.needs_person};
 }
 
 Waited ScaleTierReconciler::WaitedFor(const crds::ScaleTierPolicy& policy, const std::string* now_waiting_for) {

@@ -11,14 +11,12 @@
 #include "controllers/scale_tier/act.h"
 #include "controllers/scale_tier/observe.h"
 #include "controllers/scale_tier/report.h"
+#include "controllers/scale_tier/resources.h"
 #include "crds/scale_tier_policy.h"
 #include "lib/kube/client.h"
 #include "lib/kube/event_recorder.h"
 
 namespace pgtier::controllers::scale_tier {
-
-inline constexpr kube::Resource kScaleTierPolicies{crds::kGroup, crds::kVersion, "scaletierpolicies",
-                                                   "ScaleTierPolicy"};
 
 class ScaleTierReconciler final : public Reconciler {
  public:
@@ -33,6 +31,7 @@ class ScaleTierReconciler final : public Reconciler {
     Metrics* metrics;
     Images images;
     Lookup lookup;
+    kube::ObjectCache* children = nullptr;  // What policies own; without it everything is listed in each pass.
   };
 
   explicit ScaleTierReconciler(Parts parts);

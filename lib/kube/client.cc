@@ -1,5 +1,6 @@
 #include "lib/kube/client.h"
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
@@ -90,6 +91,7 @@ struct Client::Impl {
   SystemClock clock;
   std::optional<TokenSource> token;
   std::optional<TlsFiles> tls_files;
+  std::atomic<WriteObserver*> observer = nullptr;
 
   std::mutex mutex;
   std::condition_variable_any wake;
@@ -155,6 +157,17 @@ struct Client::Impl {
     }
   }
 
+  // A call that changes something; `object` as WriteObserver has it.
+  Result<nlohmann::json> Write(const http::Request& request, const nlohmann::json* object, const Resource& resource,
+                               const ObjectKey& key, Deadline deadline, const std::stop_token& stop) {
+    WriteObserver* told = observer;
+    if (told == nullptr) return Call(request, resource, key, deadline, stop);
+    const uint64_t id = told->BeginWrite(resource, key, object);
+    Result<nlohmann::json> outcome = Call(request, resource, key, deadline, stop);
+    told->EndWrite(id, outcome);
+    return outcome;
+  }
+
   Result<nlohmann::json> Call(const http::Request& request, const Resource& resource, const ObjectKey& key,
                               Deadline deadline, const std::stop_token& stop) {
     const std::string verb = Verb(request);
@@ -184,7 +197,8 @@ struct Client::Impl {
                                             "?fieldManager=" + PercentEncode(options.field_manager) +
                                             "&force=" + (force ? "true" : "false"));
     request.idempotent = true;
-    return Call(WithBody(std::move(request), whole, "application/apply-patch+yaml"), resource, key, deadline, stop);
+    return Write(WithBody(std::move(request), whole, "application/apply-patch+yaml"), &whole, resource, key, deadline,
+                 stop);
   }
 };
 
@@ -214,6 +228,8 @@ Client::~Client() = default;
 
 const ClientOptions& Client::options() const { return impl_->options; }
 
+void Client::SetWriteObserver(WriteObserver* observer) { impl_->observer = observer; }
+
 Result<nlohmann::json> Client::Get(const Resource& resource, const ObjectKey& key, Deadline deadline,
                                    const std::stop_token& stop) {
   return impl_->Call(MakeRequest("GET", resource.Path(key.namespace_, key.name)), resource, key, deadline, stop);
@@ -241,7 +257,7 @@ Result<nlohmann::json> Client::Create(const Resource& resource, const nlohmann::
   const ObjectKey key = KeyOf(object);
   auto request = MakeRequest(
       "POST", resource.Path(key.namespace_) + "?fieldManager=" + PercentEncode(impl_->options.field_manager));
-  return impl_->Call(WithBody(std::move(request), object), resource, key, deadline, stop);
+  return impl_->Write(WithBody(std::move(request), object), &object, resource, key, deadline, stop);
 }
 
 Result<nlohmann::json> Client::Replace(const Resource& resource, const nlohmann::json& object, Deadline deadline,
@@ -249,7 +265,7 @@ Result<nlohmann::json> Client::Replace(const Resource& resource, const nlohmann:
   const ObjectKey key = KeyOf(object);
   auto request = MakeRequest(
       "PUT", resource.Path(key.namespace_, key.name) + "?fieldManager=" + PercentEncode(impl_->options.field_manager));
-  return impl_->Call(WithBody(std::move(request), object), resource, key, deadline, stop);
+  return impl_->Write(WithBody(std::move(request), object), &object, resource, key, deadline, stop);
 }
 
 Result<nlohmann::json> Client::Apply(const Resource& resource, const nlohmann::json& object, bool force,
@@ -268,8 +284,8 @@ Result<nlohmann::json> Client::MergePatch(const Resource& resource, const Object
   auto request = MakeRequest("PATCH", resource.Path(key.namespace_, key.name, subresource) +
                                           "?fieldManager=" + PercentEncode(impl_->options.field_manager));
   request.idempotent = true;
-  return impl_->Call(WithBody(std::move(request), patch, "application/merge-patch+json"), resource, key, deadline,
-                     stop);
+  return impl_->Write(WithBody(std::move(request), patch, "application/merge-patch+json"), &patch, resource, key,
+                      deadline, stop);
 }
 
 Result<nlohmann::json> Client::JsonPatch(const Resource& resource, const ObjectKey& key,
@@ -277,8 +293,8 @@ Result<nlohmann::json> Client::JsonPatch(const Resource& resource, const ObjectK
                                          const std::stop_token& stop) {
   auto request = MakeRequest("PATCH", resource.Path(key.namespace_, key.name) +
                                           "?fieldManager=" + PercentEncode(impl_->options.field_manager));
-  return impl_->Call(WithBody(std::move(request), operations, "application/json-patch+json"), resource, key, deadline,
-                     stop);
+  return impl_->Write(WithBody(std::move(request), operations, "application/json-patch+json"), &operations, resource,
+                      key, deadline, stop);
 }
 
 Result<nlohmann::json> Client::Delete(const Resource& resource, const ObjectKey& key, const DeleteOptions& options,
@@ -286,8 +302,8 @@ Result<nlohmann::json> Client::Delete(const Resource& resource, const ObjectKey&
   nlohmann::json body = {{"apiVersion", "v1"}, {"kind", "DeleteOptions"}};
   if (!options.uid.empty()) body["preconditions"] = {{"uid", options.uid}};
   if (!options.propagation.empty()) body["propagationPolicy"] = options.propagation;
-  return impl_->Call(WithBody(MakeRequest("DELETE", resource.Path(key.namespace_, key.name)), body), resource, key,
-                     deadline, stop);
+  return impl_->Write(WithBody(MakeRequest("DELETE", resource.Path(key.namespace_, key.name)), body), nullptr, resource,
+                      key, deadline, stop);
 }
 
 Result<std::string> Client::GetRaw(const std::string& path, Deadline deadline, const std::stop_token& stop) {

@@ -1,6 +1,7 @@
 // The Kubernetes API, one call a method. Objects are JSON documents here; callers decode them into their own types.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <stop_token>
@@ -38,6 +39,16 @@ struct ClientOptions {
   int max_in_flight = 16;
   // May be null; outlives the client. Gets pgtier_kube_request_seconds by verb, resource and outcome.
   Metrics* metrics = nullptr;
+};
+
+// Learns of each write, so that a cache can tell whether it has seen it. Called on the writing threads.
+class WriteObserver {
+ public:
+  virtual ~WriteObserver() = default;
+  // Before the request is sent. `object`: what is sent, or null for a deletion. Gives a name for EndWrite.
+  virtual uint64_t BeginWrite(const Resource& resource, const ObjectKey& key, const nlohmann::json* object) = 0;
+  // With the server's answer, or the lack of one.
+  virtual void EndWrite(uint64_t id, const Result<nlohmann::json>& outcome) = 0;
 };
 
 // Thread-safe; every method blocks until answered, `deadline` or `stop`. Errors of all of them:
@@ -107,6 +118,9 @@ class Client {
                              const std::stop_token& stop);
 
   [[nodiscard]] const ClientOptions& options() const;
+
+  // Who is told of writes from now on; null: nobody. It outlives the writes that it was told of.
+  void SetWriteObserver(WriteObserver* observer);
 
  private:
   struct Impl;

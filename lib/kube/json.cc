@@ -14,6 +14,17 @@ std::string DumpJson(const nlohmann::json& document) {
   return document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
+std::string DumpWithoutManagedFields(const nlohmann::json& object) {
+  if (!At(object, {"metadata", "managedFields"}).is_array()) return DumpJson(object);
+  nlohmann::json metadata = At(object, {"metadata"});
+  metadata.erase("managedFields");
+  std::string text = "{\"metadata\":" + DumpJson(metadata);
+  for (const auto& [name, value] : object.items()) {
+    if (name != "metadata") text.append(",").append(DumpJson(name)).append(":").append(DumpJson(value));
+  }
+  return text + "}";
+}
+
 const nlohmann::json& At(const nlohmann::json& document, std::initializer_list<std::string_view> path) {
   static const nlohmann::json kNull;
   const nlohmann::json* node = &document;

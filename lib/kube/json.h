@@ -16,6 +16,9 @@ Result<nlohmann::json> ParseJson(std::string_view text);
 // Compact text. Bytes that are not UTF-8 are replaced rather than thrown at.
 std::string DumpJson(const nlohmann::json& document);
 
+// The same without metadata.managedFields, which is often half of an object.
+std::string DumpWithoutManagedFields(const nlohmann::json& object);
+
 // The value under `path` (names of object members), or null when any step is missing. The reference is `document`'s
 // own, or a constant's.
 const nlohmann::json& At(const nlohmann::json& document, std::initializer_list<std::string_view> path);

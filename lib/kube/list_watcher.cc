@@ -52,7 +52,20 @@ ListWatcher::ListWatcher(Client* client, WatchScope scope, WatchSink* sink, Metr
       tuning_(tuning),
       random_(std::random_device()()),
       watch_list_(tuning.use_watch_list),
-      backoff_(tuning.backoff_min) {}
+      backoff_(tuning.backoff_min),
+      broken_since_(std::chrono::steady_clock::now().time_since_epoch().count()) {}
+
+void ListWatcher::MarkOpen() { broken_since_ = 0; }
+
+void ListWatcher::MarkBroken() {
+  MonoTime::rep open = 0;
+  broken_since_.compare_exchange_strong(open, std::chrono::steady_clock::now().time_since_epoch().count());
+}
+
+Duration ListWatcher::broken_for() const {
+  const MonoTime::rep since = broken_since_;
+  return since == 0 ? Duration::zero() : std::chrono::steady_clock::now() - MonoTime(MonoTime::duration(since));
+}
 
 void ListWatcher::Run(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
@@ -119,6 +132,7 @@ ListWatcher::Next ListWatcher::WatchOnce(bool initial_events, const std::stop_to
   auto on_data = [&](const http::Response& head, std::string_view chunk) -> Status {
     round.http_status = head.status;
     if (head.status == 200) {
+      if (!round.initial) MarkOpen();
       return round.frames.Feed(chunk, [&](std::string_view frame) { return OnEvent(round, frame); });
     }
     retry_after_ = head.retry_after;
@@ -126,6 +140,7 @@ ListWatcher::Next ListWatcher::WatchOnce(bool initial_events, const std::stop_to
     return {};
   };
   const Status outcome = client_->Watch(WatchPath(initial_events), scope_.metadata_only, on_data, stop);
+  MarkBroken();
   if (stop.stop_requested()) return Next::kContinue;
   if (round.http_status != 0 && round.http_status != 200) {
     round.refused = ErrorFromStatus(round.http_status, round.error_body, "watch");
@@ -159,6 +174,7 @@ Status ListWatcher::OnEvent(Round& round, std::string_view frame) {
       if (round.initial && IsInitialEventsEnd(event.object)) {
         round.initial = false;
         sink_->EndList();
+        MarkOpen();
       }
       break;
   }

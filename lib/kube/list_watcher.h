@@ -1,6 +1,7 @@
 // The loop that follows a collection: list, watch, and what to do when either breaks. Reflector is its typed face.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -52,6 +53,10 @@ class ListWatcher {
   // Follows until `stop`. Failures are logged and counted, and tried again for ever.
   void Run(const std::stop_token& stop);
 
+  // For how long what the sink holds has not been followed; zero while a watch is open. Thread-safe. A peer that falls
+  // silent shows after 150 s only, when a bookmark is overdue.
+  [[nodiscard]] Duration broken_for() const;
+
  private:
   enum class Next { kContinue, kRelist, kBackOff };
   struct Round;  // one stream
@@ -63,6 +68,8 @@ class ListWatcher {
   std::string WatchPath(bool initial_events);
   bool BackOff(const std::stop_token& stop);
   void Note(const char* reason, const std::string& message);
+  void MarkOpen();
+  void MarkBroken();
 
   Client* const client_;
   const WatchScope scope_;
@@ -74,6 +81,7 @@ class ListWatcher {
   std::string resource_version_;         // of what the sink holds; empty: list first
   std::optional<Duration> retry_after_;  // the server's wish for the next wait
   Duration backoff_;
+  std::atomic<MonoTime::rep> broken_since_;  // zero: a watch is open
 };
 
 }  // namespace pgtier::kube

@@ -32,6 +32,8 @@ class Reflector {
 
   [[nodiscard]] const Store<T>& store() const { return store_; }
   [[nodiscard]] bool synced() const { return store_.synced(); }
+  // As ListWatcher's.
+  [[nodiscard]] Duration broken_for() const { return watcher_.broken_for(); }
 
  private:
   class Sink final : public WatchSink {

@@ -26,36 +26,40 @@ void WorkQueue::AddLocked(const ObjectKey& key, Priority priority) {
   if (shut_down_) return;
   auto [entry, fresh] = dirty_.try_emplace(key, priority);
   if (!fresh) {
-    if (entry->second == Priority::kHigh || priority == Priority::kLow) return;
-    entry->second = Priority::kHigh;  // its place in low_ is now void
+    if (priority <= entry->second) return;
+    entry->second = priority;  // its place in the other lane is now void
   }
   if (processing_.contains(key)) return;
-  (priority == Priority::kHigh ? high_ : low_).push_back(key);
+  Lane(priority).push_back(key);
   ++changes_;
   wake_.notify_one();
 }
 
-void WorkQueue::AddAfter(const ObjectKey& key, Duration delay) {
+void WorkQueue::AddAfter(const ObjectKey& key, Duration delay, Priority priority) {
   std::lock_guard lock(mutex_);
-  AddAfterLocked(key, delay);
+  AddAfterLocked(key, delay, priority);
 }
 
-void WorkQueue::AddAfterLocked(const ObjectKey& key, Duration delay) {
+void WorkQueue::AddAfterLocked(const ObjectKey& key, Duration delay, Priority priority) {
   if (shut_down_) return;
   if (delay <= Duration::zero()) {
-    AddLocked(key, Priority::kHigh);
+    AddLocked(key, priority);
     return;
   }
   const MonoTime at = clock_->MonoNow() + delay;
   auto [entry, fresh] = due_.try_emplace(key, at);
   if (!fresh) {
-    if (entry->second <= at) return;
     auto [first, last] = waiting_.equal_range(entry->second);
-    auto old = std::find_if(first, last, [&](const auto& waiting) { return waiting.second == key; });
+    auto old = std::find_if(first, last, [&](const auto& waiting) { return waiting.second.first == key; });
+    priority = std::max(priority, old->second.second);
+    if (entry->second <= at) {
+      old->second.second = priority;
+      return;
+    }
     waiting_.erase(old);
     entry->second = at;
   }
-  waiting_.emplace(at, key);
+  waiting_.emplace(at, std::pair(key, priority));
   ++changes_;
   wake_.notify_all();  // whoever sleeps until the next due time may now sleep too long
 }
@@ -75,7 +79,7 @@ Duration WorkQueue::AddRateLimited(const ObjectKey& key) {
   }
 
   const Duration delay = std::max(own, shared);
-  AddAfterLocked(key, delay);
+  AddAfterLocked(key, delay, Priority::kHigh);
   return delay;
 }
 
@@ -93,18 +97,19 @@ int WorkQueue::Failures(const ObjectKey& key) const {
 void WorkQueue::PromoteLocked() {
   const MonoTime now = clock_->MonoNow();
   while (!waiting_.empty() && waiting_.begin()->first <= now) {
-    const ObjectKey key = waiting_.begin()->second;
+    const auto [key, priority] = waiting_.begin()->second;
     waiting_.erase(waiting_.begin());
     due_.erase(key);
-    AddLocked(key, Priority::kHigh);
+    AddLocked(key, priority);
   }
 }
 
 std::optional<ObjectKey> WorkQueue::TakeLocked() {
-  for (auto [lane, priority] : {std::pair(&high_, Priority::kHigh), std::pair(&low_, Priority::kLow)}) {
-    while (!lane->empty()) {
-      ObjectKey key = std::move(lane->front());
-      lane->pop_front();
+  for (Priority priority : {Priority::kHigh, Priority::kLow, Priority::kDue}) {
+    std::deque<ObjectKey>& lane = Lane(priority);
+    while (!lane.empty()) {
+      ObjectKey key = std::move(lane.front());
+      lane.pop_front();
       auto entry = dirty_.find(key);
       // Void places: the key rose to the other lane, or was taken there.
       if (entry == dirty_.end() || entry->second != priority || processing_.contains(key)) continue;
@@ -143,7 +148,7 @@ void WorkQueue::Done(const ObjectKey& key) {
   std::lock_guard lock(mutex_);
   processing_.erase(key);
   auto entry = dirty_.find(key);
-  if (entry != dirty_.end()) (entry->second == Priority::kHigh ? high_ : low_).push_back(key);
+  if (entry != dirty_.end()) Lane(entry->second).push_back(key);
   ++changes_;
   wake_.notify_all();
 }
@@ -152,8 +157,7 @@ void WorkQueue::ShutDown() {
   std::lock_guard lock(mutex_);
   shut_down_ = true;
   dirty_.clear();
-  high_.clear();
-  low_.clear();
+  for (std::deque<ObjectKey>& lane : lanes_) lane.clear();
   waiting_.clear();
   due_.clear();
   ++changes_;

@@ -7,11 +7,18 @@ namespace pgtier::test {
 
 using controllers::scale_tier::ScaleTierReconciler;
 
-OneOperator::OneOperator(kube::Client* client, ScaleTierReconciler::Lookup lookup, const Clock* clock)
+OneOperator::OneOperator(kube::Client* client, ScaleTierReconciler::Lookup lookup, const Clock* clock,
+                         kube::ObjectCache* children)
     : events(client, &system_clock, &metrics, {.instance = "test"}),
       prometheus(observe::AllowedHosts({})),
-      reconciler(
-          {client, &events, &prometheus, clock, &metrics, {"postgres:test", "pgbouncer:test"}, std::move(lookup)}) {}
+      reconciler({client,
+                  &events,
+                  &prometheus,
+                  clock,
+                  &metrics,
+                  {"postgres:test", "pgbouncer:test"},
+                  std::move(lookup),
+                  children}) {}
 
 void ReconcilerTest::SetUp() {
   PolicyServerTest::SetUp();

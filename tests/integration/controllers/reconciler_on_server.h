@@ -12,7 +12,8 @@ namespace pgtier::test {
 
 // A reconciler with parts of its own, as one process of the operator has them.
 struct OneOperator {
-  OneOperator(kube::Client* client, controllers::scale_tier::ScaleTierReconciler::Lookup lookup, const Clock* clock);
+  OneOperator(kube::Client* client, controllers::scale_tier::ScaleTierReconciler::Lookup lookup, const Clock* clock,
+              kube::ObjectCache* children = nullptr);
 
   Metrics metrics;
   SystemClock system_clock;

@@ -65,6 +65,31 @@ TEST_F(WorkQueueTest, ChangesOvertakeTheFirstList) {
   EXPECT_EQ(Next(), "");
 }
 
+// However many looks are due, neither a change nor what came first of all waits for them.
+TEST_F(WorkQueueTest, WhatIsOnlyDueComesLast) {
+  for (const char* name : {"due1", "due2", "risen"}) queue_.AddAfter(Key(name), seconds(1), Priority::kDue);
+  queue_.AddAfter(Key("retry"), seconds(1));
+  clock_.Advance(seconds(2));
+  queue_.Add(Key("listed"), Priority::kLow);
+  queue_.Add(Key("changed"));
+  queue_.Add(Key("risen"));
+  std::string order;
+  for (std::string name = Next(); !name.empty(); name = Next()) order += name + " ";
+  EXPECT_EQ(order, "changed risen retry listed due1 due2 ");
+}
+
+TEST_F(WorkQueueTest, WaitsForAKeyKeepTheHighestPriority) {
+  queue_.AddAfter(Key("a"), seconds(1), Priority::kDue);
+  queue_.AddAfter(Key("a"), seconds(5));  // later: the time stays, the priority rises
+  queue_.AddAfter(Key("b"), seconds(5));  // earlier, next: the time changes, the priority stays
+  queue_.AddAfter(Key("b"), seconds(1), Priority::kDue);
+  clock_.Advance(seconds(2));
+  queue_.Add(Key("listed"), Priority::kLow);
+  std::string order;
+  for (std::string name = Next(); !name.empty(); name = Next()) order += name + " ";
+  EXPECT_EQ(order, "a b listed ");
+}
+
 TEST_F(WorkQueueTest, APlaceThatARisenKeyLeftIsVoid) {
   queue_.Add(Key("a"), Priority::kLow);
   queue_.Add(Key("a"));
