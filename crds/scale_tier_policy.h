@@ -79,6 +79,7 @@ struct Routing {
   std::optional<std::string> strategy;  // RoundRobin | Random | LeastConnections | Weighted
   std::optional<std::string> rollout;   // Disabled | Standby | Selected | Full
   std::vector<std::string> selected_users;
+  std::map<std::string, int> weights;  // By instance, for Weighted.
 };
 
 enum class Source { kPrometheus, kPooler, kSql, kHttp, kStatus, kDemand };

@@ -61,8 +61,14 @@ ReadReplicas DecodeReadReplicas(const FieldReader& field) {
 }
 
 Routing DecodeRouting(const FieldReader& field) {
-  return {field.OptionalString("strategy"), field.OptionalString("rollout"),
-          field.Child("selected").StringList("users")};
+  Routing routing{field.OptionalString("strategy"),
+                  field.OptionalString("rollout"),
+                  field.Child("selected").StringList("users"),
+                  {}};
+  field.ForEach("weights", [&](const FieldReader& item) {
+    routing.weights[item.String("name")] = item.OptionalSmallInt("weight").value_or(1);
+  });
+  return routing;
 }
 
 core::Unit DecodeUnit(const FieldReader& field) {

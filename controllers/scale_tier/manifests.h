@@ -10,6 +10,7 @@
 #include "crds/scale_tier_policy.h"
 #include "lib/base/result.h"
 #include "lib/poolers/pgbouncer_config.h"
+#include "lib/poolers/server.h"
 
 namespace pgtier::controllers::scale_tier {
 
@@ -17,6 +18,7 @@ namespace pgtier::controllers::scale_tier {
 struct Images {
   std::string postgres;
   std::string pgbouncer;
+  std::string pgcat = {};  // Empty: the release has none; policies must name one.
 };
 
 // What every rendering needs.
@@ -39,9 +41,9 @@ nlohmann::json RenderInstance(const RenderContext& context, int ordinal, const s
 nlohmann::json RenderInstanceBudget(const RenderContext& context);
 
 // --- Poolers
-// PgBouncer of one endpoint ("rw" | "ro") in a tier, with the hosts that it connects to.
+// PgBouncer of one endpoint ("rw" | "ro") in a tier, with the servers that it connects to, each by its weight.
 Result<poolers::PgBouncerSettings> PoolerSettingsFor(const RenderContext& context, const TierSettings& tier,
-                                                     const std::vector<std::string>& hosts);
+                                                     const std::vector<poolers::Server>& servers);
 Result<nlohmann::json> RenderPoolerSecret(const RenderContext& context, const std::string& endpoint,
                                           const poolers::PgBouncerSettings& settings, const Credentials& credentials);
 nlohmann::json RenderPooler(const RenderContext& context, const TierSettings& tier, const std::string& endpoint);

@@ -18,13 +18,19 @@ Json PoolerMatchLabels(const std::string& policy, const std::string& endpoint) {
 }  // namespace
 
 Result<poolers::PgBouncerSettings> PoolerSettingsFor(const RenderContext& context, const TierSettings& tier,
-                                                     const std::vector<std::string>& hosts) {
+                                                     const std::vector<poolers::Server>& servers) {
   const std::string& database = context.policy.spec.managed->database;
   poolers::PgBouncerSettings settings;
   poolers::PgBouncerDatabase line;
   line.name = database;
-  line.hosts = hosts;
-  line.port = kPostgresPort;
+  PGTIER_ASSIGN_OR_RETURN(line.hosts, poolers::SpreadByWeight(servers));
+  line.port = servers.front().port;
+  // PgBouncer has one port for all hosts of a line.
+  for (const poolers::Server& server : servers) {
+    if (server.port == line.port) continue;
+    return MakeError(Code::kInvalidArgument,
+                     "PgBouncer takes servers of one port; " + server.host + " has another one");
+  }
   settings.databases.push_back(line);
   settings.pool_mode = tier.pooler.pool_mode;
   std::transform(settings.pool_mode.begin(), settings.pool_mode.end(), settings.pool_mode.begin(),

@@ -53,9 +53,12 @@ class Planner {
   // --- planner_routing.cc
   void AddEndpoints();
   Status AddPoolers();
-  Status AddPooler(const std::string& endpoint, const std::vector<std::string>& hosts);
+  Status AddPooler(const std::string& endpoint, const std::vector<poolers::Server>& servers);
   [[nodiscard]] bool RoutedBefore(const std::string& replica) const;
-  std::vector<std::string> ReadHosts();
+  [[nodiscard]] poolers::Server Primary() const;
+  [[nodiscard]] poolers::Server Replica(const std::string& name) const;
+  // Who takes reads: replicas, or the primary while there is none that may.
+  std::vector<poolers::Server> ReadServers();
   void AddRecord();
   void AddSteps();
 

@@ -22,22 +22,35 @@ bool Planner::RoutedBefore(const std::string& replica) const {
   return false;
 }
 
+poolers::Server Planner::Primary() const {
+  return {PrimaryService(policy()) + "." + context_.policy.meta.namespace_ + ".svc", kPostgresPort, 1,
+          poolers::ServerRole::kPrimary};
+}
+
+poolers::Server Planner::Replica(const std::string& name) const {
+  poolers::Server server{name + "." + context_.policy.meta.namespace_ + ".svc", kPostgresPort, 1,
+                         poolers::ServerRole::kReplica};
+  auto weight = tier_.weights.find(name);
+  if (tier_.strategy == "Weighted" && weight != tier_.weights.end()) server.weight = weight->second;
+  return server;
+}
+
 // Reads go to every replica that may take them. While a tier is being entered they stay where they are until all
 // are there; with none, they go to the primary.
-std::vector<std::string> Planner::ReadHosts() {
-  std::string suffix = "." + context_.policy.meta.namespace_ + ".svc";
+std::vector<poolers::Server> Planner::ReadServers() {
   bool entering = decision_.from != decision_.to;
   bool all = static_cast<int>(plan_.routed.size()) == tier_.replicas;
   if (entering && !all) std::erase_if(plan_.routed, [&](const std::string& name) { return !RoutedBefore(name); });
-  if (plan_.routed.empty()) return {PrimaryService(policy()) + suffix};
-  std::vector<std::string> hosts;
-  for (const std::string& replica : plan_.routed) hosts.push_back(replica + suffix);
-  return hosts;
+  std::vector<poolers::Server> servers;
+  for (const std::string& replica : plan_.routed) servers.push_back(Replica(replica));
+  std::erase_if(plan_.routed, [&](const std::string& name) { return Replica(name).weight == 0; });
+  std::erase_if(servers, [](const poolers::Server& server) { return server.weight == 0; });
+  if (servers.empty()) return {Primary()};
+  return servers;
 }
 
 Status Planner::AddPoolers() {
-  std::string primary = PrimaryService(policy()) + "." + context_.policy.meta.namespace_ + ".svc";
-  PGTIER_RETURN_IF_ERROR(AddPooler("rw", {primary}));
+  PGTIER_RETURN_IF_ERROR(AddPooler("rw", {Primary()}));
   // While the primary does not say how the replicas are, reads stay where they are.
   bool made = seen_.Object(kube::kSecrets, PoolerName(policy(), "ro")) != nullptr;
   bool told = seen_.primary.answered && !seen_.primary.installed.empty();
@@ -47,11 +60,11 @@ Status Planner::AddPoolers() {
     }
     return {};
   }
-  return AddPooler("ro", ReadHosts());
+  return AddPooler("ro", ReadServers());
 }
 
-Status Planner::AddPooler(const std::string& endpoint, const std::vector<std::string>& hosts) {
-  PGTIER_ASSIGN_OR_RETURN(poolers::PgBouncerSettings settings, PoolerSettingsFor(context_, tier_, hosts));
+Status Planner::AddPooler(const std::string& endpoint, const std::vector<poolers::Server>& servers) {
+  PGTIER_ASSIGN_OR_RETURN(poolers::PgBouncerSettings settings, PoolerSettingsFor(context_, tier_, servers));
   PGTIER_ASSIGN_OR_RETURN(Json secret, RenderPoolerSecret(context_, endpoint, settings, credentials_));
   Apply(kube::kSecrets, std::move(secret));
   Apply(kube::kDeployments, RenderPooler(context_, tier_, endpoint));

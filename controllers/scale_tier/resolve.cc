@@ -8,6 +8,8 @@ namespace {
 constexpr Duration kDefaultCooldown = std::chrono::minutes(30);
 
 void Merge(PoolerSettings& settings, const crds::Pooler& delta) {
+  // An image is of one engine: the base's does not go with another one of the tier.
+  if (delta.engine.has_value() && *delta.engine != settings.engine) settings.image.clear();
   settings.engine = delta.engine.value_or(settings.engine);
   settings.image = delta.image.value_or(settings.image);
   settings.instances = delta.instances.value_or(settings.instances);
@@ -21,11 +23,26 @@ void Merge(PoolerSettings& settings, const crds::Pooler& delta) {
   }
 }
 
-TierSettings ResolveTier(const crds::ScaleTierPolicySpec& spec, const crds::TierSpec& tier) {
+PoolerSettings ResolvePooler(const crds::ScaleTierPolicySpec& spec, const crds::TierSpec& tier,
+                             const std::string& pgcat_image) {
+  PoolerSettings settings;
+  Merge(settings, spec.pooler);
+  Merge(settings, tier.pooler);
+  if (settings.engine == kPgCat && settings.image.empty()) settings.image = pgcat_image;
+  return settings;
+}
+
+std::string StrategyOf(const crds::Routing& own, const crds::Routing& base, const std::string& engine) {
+  return own.strategy.value_or(base.strategy.value_or(engine == kPgCat ? "LeastConnections" : "RoundRobin"));
+}
+
+TierSettings ResolveTier(const crds::ScaleTierPolicySpec& spec, const crds::TierSpec& tier,
+                         const std::string& pgcat_image) {
   TierSettings settings;
   settings.name = tier.name;
-  Merge(settings.pooler, spec.pooler);
-  Merge(settings.pooler, tier.pooler);
+  settings.pooler = ResolvePooler(spec, tier, pgcat_image);
+  settings.strategy = StrategyOf(tier.routing, spec.routing, settings.pooler.engine);
+  settings.weights = tier.routing.weights.empty() ? spec.routing.weights : tier.routing.weights;
   std::string rollout = tier.routing.rollout.value_or(spec.routing.rollout.value_or("Full"));
   const crds::ReadReplicas& own = tier.read_replicas;
   const crds::ReadReplicas& base = spec.read_replicas;
@@ -58,13 +75,18 @@ class Gaps {
   std::vector<Unavailable>* found_;
 };
 
-// What PgBouncer cannot do for reads, of a routing as a whole: of `path` where `own` says it, else of the base.
+// What an engine cannot do for reads, of a routing as a whole: of `path` where `own` says it, else of the base.
 void FindGapsOfRouting(const std::string& path, const crds::Routing& own, const crds::Routing& base,
-                       const std::string& tier, Gaps& gaps) {
+                       const std::string& engine, const std::string& tier, Gaps& gaps) {
   auto at = [&](bool is_own) { return (is_own ? path : "spec") + ".routing"; };
-  std::string strategy = own.strategy.value_or(base.strategy.value_or("RoundRobin"));
-  if (strategy != "RoundRobin") {
-    gaps.Tier(at(own.strategy.has_value()) + ".strategy: " + strategy + " (PgBouncer takes RoundRobin)", tier);
+  std::string strategy = StrategyOf(own, base, engine);
+  bool of_pgcat = strategy == "Random" || strategy == "LeastConnections";
+  if (of_pgcat != (engine == kPgCat)) {
+    gaps.Tier(at(own.strategy.has_value()) + ".strategy: " + strategy + " (" + engine + " does " +
+                  (engine == kPgCat ? "Random and LeastConnections; PgBouncer does "
+                                    : "RoundRobin and Weighted; PgCat does ") +
+                  strategy + ")",
+              tier);
   }
   if (own.rollout.value_or(base.rollout.value_or("Full")) == "Selected") {
     gaps.Tier(at(own.rollout.has_value()) + ".rollout: Selected", tier);
@@ -77,15 +99,35 @@ void FindGapsOfReplicas(const std::string& path, const crds::ReadReplicas& own, 
   gaps.Ignored((own.max.has_value() ? path : "spec") + ".readReplicas.max");
 }
 
-void FindGapsOfTier(const crds::ScaleTierPolicySpec& spec, size_t index, Gaps& gaps) {
+// What PgCat cannot do, of a pooler as a whole.
+void FindGapsOfPgCat(const std::string& path, const crds::ScaleTierPolicySpec& spec, const crds::TierSpec& tier,
+                     const PoolerSettings& settings, Gaps& gaps) {
+  auto at = [&](bool is_own) { return (is_own ? path : "spec") + ".pooler"; };
+  gaps.Tier(at(tier.pooler.engine.has_value()) + ".engine: PgCat", tier.name);
+  if (settings.pool_mode == "Statement") {
+    gaps.Tier(at(tier.pooler.pool_mode.has_value()) + ".poolMode: Statement (PgCat does Session and Transaction; " +
+                  "PgBouncer does Statement)",
+              tier.name);
+  }
+  if (tier.pooler.max_client_conn.has_value() || spec.pooler.max_client_conn.has_value()) {
+    gaps.Ignored(at(tier.pooler.max_client_conn.has_value()) + ".maxClientConn (PgCat has no such limit)");
+  }
+  if (spec.managed.has_value() && (spec.managed->database == "pgcat" || spec.managed->database == "pgbouncer")) {
+    gaps.Tier("spec.postgres.managed.database: " + spec.managed->database + " (PgCat's console has that name)",
+              tier.name);
+  }
+}
+
+void FindGapsOfTier(const crds::ScaleTierPolicySpec& spec, size_t index, const std::string& pgcat_image, Gaps& gaps) {
   const crds::TierSpec& tier = spec.tiers[index];
   std::string path = "spec.tiers[" + std::to_string(index) + "]";
-  if (tier.pooler.engine == "PgCat") gaps.Tier(path + ".pooler.engine: PgCat", tier.name);
+  PoolerSettings pooler = ResolvePooler(spec, tier, pgcat_image);
+  if (pooler.engine == kPgCat) FindGapsOfPgCat(path, spec, tier, pooler, gaps);
   if (tier.sharding) gaps.Tier(path + ".sharding", tier.name);
   if (tier.materialized_views > 0) gaps.Ignored(path + ".materializedViews");
   if (tier.has_read_replicas || spec.has_read_replicas) {
     FindGapsOfReplicas(path, tier.read_replicas, spec.read_replicas, gaps);
-    FindGapsOfRouting(path, tier.routing, spec.routing, tier.name, gaps);
+    FindGapsOfRouting(path, tier.routing, spec.routing, pooler.engine, tier.name, gaps);
   }
   for (const crds::TriggerSpec& trigger : tier.triggers) {
     std::string at = path + ".enterWhen[" + trigger.rule.name + "]";
@@ -97,14 +139,13 @@ void FindGapsOfTier(const crds::ScaleTierPolicySpec& spec, size_t index, Gaps& g
   }
 }
 
-std::vector<Unavailable> FindGaps(const crds::ScaleTierPolicySpec& spec) {
+std::vector<Unavailable> FindGaps(const crds::ScaleTierPolicySpec& spec, const std::string& pgcat_image) {
   std::vector<Unavailable> found;
   Gaps gaps(&found);
   if (spec.external.has_value()) gaps.Policy("spec.postgres.external");
-  if (spec.pooler.engine == "PgCat") gaps.Policy("spec.pooler.engine: PgCat");
   if (spec.down != "Never") gaps.Ignored("spec.transitions.down: " + spec.down);
   if (!spec.approved_plan.empty()) gaps.Ignored("spec.approvedPlan");
-  for (size_t i = 0; i < spec.tiers.size(); ++i) FindGapsOfTier(spec, i, gaps);
+  for (size_t i = 0; i < spec.tiers.size(); ++i) FindGapsOfTier(spec, i, pgcat_image, gaps);
   // Nothing is entered on the way to the first tier, so it cannot be refused alone.
   for (Unavailable& gap : found) gap.whole_policy = gap.whole_policy || gap.tier == spec.tiers.front().name;
   return found;
@@ -131,14 +172,14 @@ std::string Resolved::WholePolicyUnavailable() const {
   return "";
 }
 
-Resolved Resolve(const crds::ScaleTierPolicy& policy) {
+Resolved Resolve(const crds::ScaleTierPolicy& policy, const std::string& pgcat_image) {
   const crds::ScaleTierPolicySpec& spec = policy.spec;
   Resolved resolved;
   constexpr Duration kShortest = std::chrono::seconds(1);
   constexpr Duration kLongest = std::chrono::hours(1);
   resolved.interval = std::clamp(spec.metrics_interval.value_or(resolved.interval), kShortest, kLongest);
   resolved.endpoint = spec.endpoint_name.empty() ? policy.meta.name : spec.endpoint_name;
-  resolved.unavailable = FindGaps(spec);
+  resolved.unavailable = FindGaps(spec, pgcat_image);
   resolved.ladder.pin = spec.pin;
   resolved.ladder.observe_only = spec.observe_only;
   for (const std::string& text : spec.maintenance_windows) {
@@ -158,7 +199,7 @@ Resolved Resolve(const crds::ScaleTierPolicy& policy) {
       tier.triggers.push_back(ResolveTrigger(trigger, resolved.interval));
     }
     resolved.ladder.tiers.push_back(std::move(tier));
-    resolved.tiers.push_back(ResolveTier(spec, written));
+    resolved.tiers.push_back(ResolveTier(spec, written, pgcat_image));
   }
   return resolved;
 }

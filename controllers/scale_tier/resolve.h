@@ -2,6 +2,7 @@
 // decision takes them, and what this release cannot do named field by field.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -10,8 +11,11 @@
 
 namespace pgtier::controllers::scale_tier {
 
+inline constexpr char kPgBouncer[] = "PgBouncer";
+inline constexpr char kPgCat[] = "PgCat";
+
 struct PoolerSettings {
-  std::string engine = "PgBouncer";
+  std::string engine = kPgBouncer;
   std::string image;  // Empty: the release's.
   int instances = 2;
   std::string pool_mode = "Transaction";
@@ -30,6 +34,8 @@ struct TierSettings {
   bool route_reads = false;  // Whether they take reads.
   Duration max_lag = std::chrono::seconds(1);
   Duration drain_timeout = std::chrono::seconds(30);
+  std::string strategy = "RoundRobin";  // Of reads: RoundRobin | Random | LeastConnections | Weighted.
+  std::map<std::string, int> weights;   // By instance, with Weighted; who is not named has 1.
 };
 
 // A field that the schema takes and this release does not act on.
@@ -52,6 +58,7 @@ struct Resolved {
   [[nodiscard]] std::string WholePolicyUnavailable() const;
 };
 
-Resolved Resolve(const crds::ScaleTierPolicy& policy);
+// `pgcat_image`: the release's image of PgCat, for pgtier ships none; empty: it names none, and a policy must.
+Resolved Resolve(const crds::ScaleTierPolicy& policy, const std::string& pgcat_image = "");
 
 }  // namespace pgtier::controllers::scale_tier

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 
+#include "lib/poolers/console_rows.h"
 #include "lib/postgres/quote.h"
 
 namespace pgtier::poolers {
 namespace {
 
-constexpr int64_t kMicrosecondsPerSecond = 1'000'000;
 // The console's own buffer for an argument, with the ending zero byte.
 constexpr size_t kMaxArgument = 64;
 constexpr Duration kResumeLimit = std::chrono::seconds(5);
@@ -15,39 +15,6 @@ constexpr Duration kQuietPatience = std::chrono::seconds(5);
 constexpr Duration kQuietInterval = std::chrono::milliseconds(2);
 // A pool that grows logs in one connection after the other: a moment between two of them is no quiet.
 constexpr Duration kQuietFor = std::chrono::milliseconds(50);
-
-// Reads columns of one row; keeps the first fault, so that a struct is filled without a check in each line.
-class ColumnReader {
- public:
-  explicit ColumnReader(const postgres::Row& row) : row_(row) {}
-
-  [[nodiscard]] std::string Text(std::string_view column) const { return std::string(row_.Text(column).value_or("")); }
-  int64_t Number(std::string_view column) {
-    if (!row_.Has(column)) return 0;
-    auto value = row_.Find<int64_t>(column);
-    if (value.has_value()) return value->value_or(0);
-    if (!fault_.has_value()) fault_ = value.error();
-    return 0;
-  }
-  [[nodiscard]] const std::optional<Error>& fault() const { return fault_; }
-
- private:
-  const postgres::Row& row_;
-  std::optional<Error> fault_;
-};
-
-template <typename T, typename Fill>
-Result<std::vector<T>> ReadAll(Result<postgres::Rows> rows, Fill fill) {
-  if (!rows.has_value()) return std::move(rows).error();
-  std::vector<T> all;
-  all.reserve(rows->size());
-  for (const postgres::Row& row : *rows) {
-    ColumnReader reader(row);
-    all.push_back(fill(reader));
-    if (reader.fault().has_value()) return *reader.fault();
-  }
-  return all;
-}
 
 // The console gives all its refusals one SQLSTATE, that of a protocol violation, and goes on.
 Error ConsoleError(Error error, bool usable) {
@@ -166,6 +133,13 @@ Result<Utilisation> PgBouncerAdmin::ReadUtilisation(Deadline deadline) {
   PGTIER_ASSIGN_OR_RETURN(auto databases, ShowDatabases(deadline));
   PGTIER_ASSIGN_OR_RETURN(auto pools, ShowPools(deadline));
   return ComputeUtilisation(pools, databases);
+}
+
+Status PgBouncerAdmin::ShutDown(Deadline deadline) {
+  Status told = Command("SHUTDOWN WAIT_FOR_SERVERS", "", deadline);
+  // It may be gone before it has answered.
+  if (!told.has_value() && told.error().code == Code::kUnavailable) return {};
+  return told;
 }
 
 Status PgBouncerAdmin::AwaitNoLogins(Deadline deadline) {

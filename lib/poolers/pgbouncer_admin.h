@@ -44,6 +44,10 @@ class PgBouncerAdmin {
   // Goes on; no error when it was not paused.
   Status Resume(const std::string& database, Deadline deadline);
 
+  // Takes no new clients, ends when every transaction under way is done, and closes the other clients then. PgBouncer
+  // 1.23 and later.
+  Status ShutDown(Deadline deadline);
+
   [[nodiscard]] bool Usable() const { return connection_.Usable(); }
 
  private:

@@ -27,4 +27,12 @@ Utilisation ComputeUtilisation(const std::vector<PoolStats>& pools, const std::v
   return all;
 }
 
+int64_t CountClients(const std::vector<PoolStats>& pools) {
+  int64_t clients = 0;
+  for (const PoolStats& pool : pools) {
+    if (pool.database != "pgbouncer" && pool.database != "pgcat") clients += pool.cl_active + pool.cl_waiting;
+  }
+  return clients;
+}
+
 }  // namespace pgtier::poolers

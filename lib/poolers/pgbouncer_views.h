@@ -67,4 +67,7 @@ struct Utilisation {
 // between the two) is left out, as are pools without a size.
 Utilisation ComputeUtilisation(const std::vector<PoolStats>& pools, const std::vector<DatabaseStats>& databases);
 
+// Clients of all pools but the console's, as SHOW POOLS of either engine counts them.
+int64_t CountClients(const std::vector<PoolStats>& pools);
+
 }  // namespace pgtier::poolers

@@ -226,7 +226,8 @@ TEST(Conditions, WhatIsNotAvailableIsListed) {
   Scene several(base);
   several.MakePass();
   EXPECT_THAT(several.ConditionOf("NotAvailable").message,
-              testing::EndsWith("yet: spec.routing.strategy: Random (PgBouncer takes RoundRobin)"));
+              testing::EndsWith(
+                  "yet: spec.routing.strategy: Random (PgBouncer does RoundRobin and Weighted; PgCat does Random)"));
 
   Scene external(TwoTiers(Json::parse(
       R"({"postgres": {"managed": null, "external": {"host": "h", "database": "d", "adminSecret": {"name": "s"}}}})")));

@@ -1,6 +1,7 @@
 // From nothing to the first tier, at rest, and up to the next one.
 #include <gmock/gmock.h>
 
+#include "controllers/scale_tier/planner.h"
 #include "lib/kube/json.h"
 #include "tests/unit/controllers/scale_tier/scene.h"
 
@@ -200,6 +201,35 @@ TEST(PlanClimb, StandbyReplicasRunAndTakeNoReads) {
   EXPECT_EQ(scene.policy.status.tier, "two");
   EXPECT_EQ(scene.Instance("kyoyu-3").streaming, true);
   EXPECT_EQ(scene.RoutedTo("ro"), kPrimaryHost);
+}
+
+TEST(PlanClimb, WeightsShareReadsOut) {
+  Json object = TwoTiers();
+  object["spec"]["tiers"][1]["routing"] = Json::parse(
+      R"({"strategy": "Weighted", "weights": [{"name": "kyoyu-3", "weight": 2}, {"name": "kyoyu-9", "weight": 7}]})");
+  Scene scene(object);
+  Read(scene, "by-hand", core::Reading::Of(1));
+  scene.Settle();
+  EXPECT_EQ(scene.RoutedTo("ro"), "kyoyu-3.data.svc,kyoyu-2.data.svc,kyoyu-3.data.svc");
+  EXPECT_EQ(scene.RoutedTo("rw"), kPrimaryHost);
+
+  object["spec"]["tiers"][1]["routing"]["weights"][0]["weight"] = 0;
+  scene.Edit(object);
+  scene.Settle();
+  EXPECT_EQ(scene.RoutedTo("ro"), "kyoyu-2.data.svc");
+  EXPECT_FALSE(IsRouted(scene.policy.status, "kyoyu-3"));
+
+  // Nobody who may takes any: the primary does.
+  scene.Instance("kyoyu-2").lag = std::chrono::seconds(5);
+  scene.Carry(scene.PlanFor("two", "two"));
+  EXPECT_EQ(scene.RoutedTo("ro"), kPrimaryHost);
+
+  // Without the strategy they are only written down.
+  object["spec"]["tiers"][1]["routing"]["strategy"] = "RoundRobin";
+  scene.Instance("kyoyu-2").lag.reset();
+  scene.Edit(object);
+  scene.Settle();
+  EXPECT_EQ(scene.RoutedTo("ro"), kReplicaHosts);
 }
 
 TEST(PlanClimb, ATierThatIsNotThereIsAnError) {
