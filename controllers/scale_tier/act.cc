@@ -112,7 +112,10 @@ class Step {
   }
 
  private:
-  std::string PrimaryIp() const { return seen_.instances.empty() ? "" : seen_.instances.front().pod_ip; }
+  std::string PrimaryIp() const {
+    const InstanceSeen* primary = seen_.PrimaryInstance();
+    return primary == nullptr ? "" : primary->pod_ip;
+  }
   Result<postgres::Connection> OpenSuperuser(const std::string& ip) const {
     return postgres::Connection::Open(ConnectTo(ip, kSuperuser, credentials_.superuser, "postgres"), deadline_, stop_);
   }

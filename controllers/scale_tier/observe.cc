@@ -112,6 +112,17 @@ void FindInstances(const std::string& policy, Seen& seen) {
             [](const InstanceSeen& a, const InstanceSeen& b) { return a.ordinal < b.ordinal; });
 }
 
+// Who takes writes, by the selector of the Service. Without the Service there is nobody to be told from but the servers
+// themselves, unless only one was ever made.
+int PrimaryOrdinal(const Seen& seen, const std::string& policy) {
+  if (const Json* service = seen.Object(kube::kServices, PrimaryService(policy))) {
+    std::string instance = kube::StringAt(*service, {"spec", "selector", kInstanceLabel});
+    if (std::optional<int> ordinal = OrdinalOf(policy, instance)) return *ordinal;
+  }
+  if (seen.instances.size() > 1) return 0;
+  return seen.instances.empty() ? 1 : seen.instances.front().ordinal;
+}
+
 void FindPoolers(Seen& seen) {
   for (const auto& [key, pod] : seen.objects) {
     if (key.first != kube::kPods.plural) continue;
@@ -167,6 +178,7 @@ Result<Seen> Observer::Observe(const crds::ScaleTierPolicy& policy, const Resolv
   PGTIER_RETURN_IF_ERROR(ReadOwned(*client_, children_, policy.meta, seen, deadline, stop));
   seen.credentials = ReadCredentials(seen, policy.meta.name);
   FindInstances(policy.meta.name, seen);
+  seen.primary_ordinal = PrimaryOrdinal(seen, policy.meta.name);
   FindPoolers(seen);
   if (policy.spec.managed.has_value()) AskInstances(seen, policy.spec.managed->database, deadline, stop);
   AskPoolers(seen, deadline, stop);

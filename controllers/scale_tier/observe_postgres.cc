@@ -87,8 +87,8 @@ void AskAsSuperuser(Seen& seen, const InstanceSeen& instance, const std::string&
   seen.primary.error = connection.error().message;
 }
 
-void AskFirst(Seen& seen, const std::string& database, Deadline deadline, const std::stop_token& stop) {
-  InstanceSeen& instance = seen.instances.front();
+void AskPrimaryInstance(Seen& seen, InstanceSeen& instance, const std::string& database, Deadline deadline,
+                        const std::stop_token& stop) {
   Result<postgres::Connection> connection = postgres::Connection::Open(
       ConnectTo(instance.pod_ip, kMonitorRole, seen.credentials->monitor, database), deadline, stop);
   if (!connection.has_value()) {
@@ -107,6 +107,23 @@ void AskFirst(Seen& seen, const std::string& database, Deadline deadline, const 
   seen.primary.answered = asked.has_value() || without_schema;
   if (without_schema) seen.primary.installed.clear();
   if (!asked.has_value()) seen.primary.error = asked.error().message;
+}
+
+// The one instance that says that it takes writes; 0 when none does, or more than one: then a person must look.
+int FindPrimary(const Seen& seen, const std::string& database, Deadline deadline, const std::stop_token& stop) {
+  int found = 0;
+  for (const InstanceSeen& instance : seen.instances) {
+    if (instance.pod_ip.empty()) continue;
+    Deadline patience = deadline.AtMost(kPatience);
+    Result<postgres::Connection> connection = postgres::Connection::Open(
+        ConnectTo(instance.pod_ip, kMonitorRole, seen.credentials->monitor, database), patience, stop);
+    if (!connection.has_value()) continue;
+    Result<bool> in_recovery = postgres::IsInRecovery(*connection, patience);
+    if (!in_recovery.has_value() || *in_recovery) continue;
+    if (found != 0) return 0;
+    found = instance.ordinal;
+  }
+  return found;
 }
 
 }  // namespace
@@ -133,14 +150,18 @@ postgres::ConnectOptions ConnectToConsole(const std::string& ip, const Credentia
 }
 
 void AskInstances(Seen& seen, const std::string& database, Deadline deadline, const std::stop_token& stop) {
-  if (!seen.credentials.has_value() || seen.instances.empty() || seen.instances.front().ordinal != 1) return;
-  if (seen.instances.front().pod_ip.empty()) {
+  if (!seen.credentials.has_value()) return;
+  if (seen.primary_ordinal == 0) seen.primary_ordinal = FindPrimary(seen, database, deadline, stop);
+  auto primary = std::find_if(seen.instances.begin(), seen.instances.end(),
+                              [&](const InstanceSeen& each) { return each.ordinal == seen.primary_ordinal; });
+  if (primary == seen.instances.end()) return;
+  if (primary->pod_ip.empty()) {
     seen.primary.error = "the pod has no address yet";
     return;
   }
-  AskFirst(seen, database, deadline.AtMost(kPatience), stop);
+  AskPrimaryInstance(seen, *primary, database, deadline.AtMost(kPatience), stop);
   for (InstanceSeen& instance : seen.instances) {
-    if (instance.ordinal == 1 || !instance.pod_ready) continue;
+    if (instance.ordinal == seen.primary_ordinal || !instance.pod_ready) continue;
     Deadline patience = deadline.AtMost(kPatience);
     Result<postgres::Connection> connection = postgres::Connection::Open(
         ConnectTo(instance.pod_ip, kMonitorRole, seen.credentials->monitor, database), patience, stop);

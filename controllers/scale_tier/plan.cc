@@ -15,6 +15,7 @@ constexpr uint64_t kCaughtUpBytes = 16 * 1024 * 1024;
 }  // namespace
 
 Result<Plan> Planner::Make() {
+  if (PrimaryIsUnknown()) return std::move(plan_);
   if (std::string stranger = Stranger(); !stranger.empty()) {
     Refuse(stranger);
     return std::move(plan_);
@@ -31,7 +32,15 @@ Result<Plan> Planner::Make() {
   return std::move(plan_);
 }
 
+bool Planner::PrimaryIsUnknown() {
+  if (seen_.primary_ordinal != 0) return false;
+  Wait("exactly one instance to say that it takes writes: Service " + PrimaryService(policy()) +
+       " is gone, and with it which one that is");
+  return true;
+}
+
 Plan Planner::MakeForRecovery() {
+  if (PrimaryIsUnknown()) return std::move(plan_);
   AddSecretsAndConfig();
   AddPrimary();
   return std::move(plan_);
@@ -62,6 +71,14 @@ const InstanceSeen* Planner::Instance(int ordinal) const {
   auto found = std::find_if(seen_.instances.begin(), seen_.instances.end(),
                             [&](const InstanceSeen& each) { return each.ordinal == ordinal; });
   return found == seen_.instances.end() ? nullptr : &*found;
+}
+
+std::vector<int> ReplicaOrdinals(int primary_ordinal, int replicas) {
+  std::vector<int> ordinals;
+  for (int ordinal = 1; static_cast<int>(ordinals.size()) < replicas; ++ordinal) {
+    if (ordinal != primary_ordinal) ordinals.push_back(ordinal);
+  }
+  return ordinals;
 }
 
 bool IsRouted(const crds::ScaleTierPolicyStatus& status, const std::string& replica) {

@@ -86,6 +86,9 @@ Result<Plan> MakePlan(const RenderContext& context, const Seen& seen, const core
 // While it is not known in which tier the database is: only what its server needs to start and say so.
 Plan MakeRecoveryPlan(const RenderContext& context, const Seen& seen, const Credentials& credentials);
 
+// The ordinals of a tier's replicas: the lowest from 1 on that are not the primary's.
+std::vector<int> ReplicaOrdinals(int primary_ordinal, int replicas);
+
 // Whether a standby may take reads: it streams, and is no further behind than `max_lag`; one that takes none yet
 // (`routed` false) than half of it.
 bool MayTakeReads(const InstanceSeen& instance, const PrimarySeen& primary, Duration max_lag, bool routed = true);

@@ -5,11 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/plan.h"
 
 namespace pgtier::controllers::scale_tier {
-
-inline constexpr int kPrimaryOrdinal = 1;
 
 class Planner {
  public:
@@ -24,10 +23,13 @@ class Planner {
 
  private:
   [[nodiscard]] const std::string& policy() const { return context_.policy.meta.name; }
-  [[nodiscard]] int LastOrdinal() const { return kPrimaryOrdinal + tier_.replicas; }
+  [[nodiscard]] std::string PrimaryName() const { return InstanceName(policy(), seen_.primary_ordinal); }
+  [[nodiscard]] std::vector<int> Replicas() const { return ReplicaOrdinals(seen_.primary_ordinal, tier_.replicas); }
   // The instance as seen, or nullptr.
   [[nodiscard]] const InstanceSeen* Instance(int ordinal) const;
 
+  // Nothing may be planned then: a Service made on a guess would give the database two primaries.
+  bool PrimaryIsUnknown();
   void Wait(const std::string& what);
   void Refuse(const std::string& why);
   // Applies `object` unless the live one says the same.

@@ -32,12 +32,12 @@ void Planner::AddSecretsAndConfig() {
   Apply(kube::kConfigMaps, RenderPostgresConfigMap(context_));
 }
 
-// The image of the first instance is pinned: a new release of pgtier restarts no database by itself. Status knows it
+// The image of the primary is pinned: a new release of pgtier restarts no database by itself. Status knows it
 // where the StatefulSet was deleted.
 std::string Planner::PinnedImage() const {
   const std::string& wanted = context_.policy.spec.managed->image;
   if (!wanted.empty()) return wanted;
-  const Json* first = seen_.Object(kube::kStatefulSets, InstanceName(policy(), kPrimaryOrdinal));
+  const Json* first = seen_.Object(kube::kStatefulSets, PrimaryName());
   if (first != nullptr) {
     const Json& containers = kube::At(*first, {"spec", "template", "spec", "containers"});
     if (containers.is_array() && !containers.empty()) return kube::StringAt(containers[0], {"image"});
@@ -67,7 +67,7 @@ void Planner::KeepVolume(Json& set) {
 std::string Planner::Stranger() const {
   const PrimarySeen& primary = seen_.primary;
   const std::string& known = context_.policy.status.system_identifier;
-  std::string name = InstanceName(policy(), kPrimaryOrdinal);
+  std::string name = PrimaryName();
   bool other = !known.empty() && !primary.system_identifier.empty() && primary.system_identifier != known;
   // Replicas are only ever made of a primary that has the database.
   bool emptied = primary.lacks_database && seen_.instances.size() > 1;
@@ -80,12 +80,12 @@ std::string Planner::Stranger() const {
 
 void Planner::AddPrimary() {
   plan_.image = PinnedImage();
-  Apply(kube::kServices, RenderPrimaryService(context_, kPrimaryOrdinal));
+  Apply(kube::kServices, RenderPrimaryService(context_, seen_.primary_ordinal));
   Apply(kube::kPodDisruptionBudgets, RenderInstanceBudget(context_));
-  AddInstance(kPrimaryOrdinal);
+  AddInstance(seen_.primary_ordinal);
   if (!seen_.primary.answered) {
-    std::string name = InstanceName(policy(), kPrimaryOrdinal);
-    const InstanceSeen* instance = Instance(kPrimaryOrdinal);
+    std::string name = PrimaryName();
+    const InstanceSeen* instance = Instance(seen_.primary_ordinal);
     std::string trouble = instance == nullptr ? "" : TroubleInWords(*instance);
     if (!trouble.empty()) {
       Wait(name + " to start: " + trouble);
@@ -111,7 +111,7 @@ std::string Planner::BootstrapHash() const {
 
 void Planner::AddReplicas() {
   if (!seen_.primary.answered || seen_.primary.installed.empty()) return;
-  for (int ordinal = kPrimaryOrdinal + 1; ordinal <= LastOrdinal(); ++ordinal) AddReplica(ordinal);
+  for (int ordinal : Replicas()) AddReplica(ordinal);
 }
 
 void Planner::AddReplica(int ordinal) {
@@ -157,8 +157,10 @@ void Planner::RemoveInstance(const std::string& name) {
 // status that was lost must not remove what the database says is in use.
 void Planner::RemoveSurplusReplicas() {
   if (seen_.primary.tier != decision_.from && seen_.primary.tier != decision_.to) return;
+  std::vector<int> wanted_ordinals = Replicas();
+  wanted_ordinals.push_back(seen_.primary_ordinal);
   for (const InstanceSeen& instance : seen_.instances) {
-    if (instance.ordinal <= LastOrdinal()) continue;
+    if (std::find(wanted_ordinals.begin(), wanted_ordinals.end(), instance.ordinal) != wanted_ordinals.end()) continue;
     if (!plan_.waiting_for.empty()) return;
     // Who does not say how many clients it has may have any.
     bool busy = instance.clients > 0 || (instance.pod_ready && !instance.answered);
@@ -170,7 +172,7 @@ void Planner::RemoveSurplusReplicas() {
   }
   for (const auto& [slot, active] : seen_.primary.slots) {
     bool wanted = false;
-    for (int ordinal = kPrimaryOrdinal + 1; ordinal <= LastOrdinal(); ++ordinal) {
+    for (int ordinal : Replicas()) {
       wanted = wanted || slot == SlotName(InstanceName(policy(), ordinal));
     }
     if (wanted || !plan_.waiting_for.empty()) continue;

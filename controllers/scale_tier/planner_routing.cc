@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/planner.h"
 
@@ -16,8 +18,8 @@ void Planner::AddEndpoints() {
 bool Planner::RoutedBefore(const std::string& replica) const {
   const TierSettings* before = context_.resolved.Find(decision_.from);
   if (before == nullptr || !before->route_reads) return false;
-  for (int i = 1; i <= before->replicas; ++i) {
-    if (replica == InstanceName(policy(), kPrimaryOrdinal + i)) return true;
+  for (int ordinal : ReplicaOrdinals(seen_.primary_ordinal, before->replicas)) {
+    if (replica == InstanceName(policy(), ordinal)) return true;
   }
   return false;
 }
@@ -101,15 +103,17 @@ void Planner::AddRecord() {
 void Planner::AddSteps() {
   const TierSettings* before = context_.resolved.Find(decision_.from);
   int from = before == nullptr ? 0 : before->replicas;
-  for (int i = from + 1; i <= tier_.replicas; ++i) {
-    plan_.steps.push_back({"clone " + InstanceName(policy(), kPrimaryOrdinal + i) + " and let it catch up", true});
+  std::vector<int> ordinals = ReplicaOrdinals(seen_.primary_ordinal, std::max(from, tier_.replicas));
+  for (int i = from; i < tier_.replicas; ++i) {
+    plan_.steps.push_back(
+        {"clone " + InstanceName(policy(), ordinals[static_cast<size_t>(i)]) + " and let it catch up", true});
   }
   plan_.steps.push_back({"route reads of " + context_.resolved.endpoint + "-ro to " +
                              (tier_.replicas > 0 && tier_.route_reads ? "replicas" : "the primary"),
                          true});
   for (int i = from; i > tier_.replicas; --i) {
     plan_.steps.push_back(
-        {"remove " + InstanceName(policy(), kPrimaryOrdinal + i) + " with its slot and volume", true});
+        {"remove " + InstanceName(policy(), ordinals[static_cast<size_t>(i - 1)]) + " with its slot and volume", true});
   }
 }
 

@@ -71,10 +71,21 @@ struct Seen {
   // Live objects with the policy's label, by plural and name.
   std::map<std::pair<std::string, std::string>, nlohmann::json> objects;
   std::optional<Credentials> credentials;  // Absent before the Secrets were made.
-  std::vector<InstanceSeen> instances;     // By ordinal; the first is the primary.
+  std::vector<InstanceSeen> instances;     // By ordinal.
+  // The instance that takes writes, as the selector of Service <policy>-primary has it (docs/decisions/0051). 0: nobody
+  // can tell.
+  int primary_ordinal = 1;
   PrimarySeen primary;
   std::vector<PoolerPodSeen> poolers;
   std::map<core::TriggerKey, core::Reading> readings;
+
+  // The primary among `instances`, or nullptr.
+  [[nodiscard]] const InstanceSeen* PrimaryInstance() const {
+    for (const InstanceSeen& instance : instances) {
+      if (instance.ordinal == primary_ordinal) return &instance;
+    }
+    return nullptr;
+  }
 
   [[nodiscard]] const nlohmann::json* Object(const kube::Resource& resource, const std::string& name) const {
     auto found = objects.find({std::string(resource.plural), name});

@@ -127,7 +127,7 @@ void FillReplicas(const Outcome& outcome, const TierSettings& tier, crds::ScaleT
   int healthy = 0;
   std::optional<Duration> worst;
   for (const InstanceSeen& instance : outcome.seen.instances) {
-    if (instance.ordinal == 1) continue;
+    if (instance.ordinal == outcome.seen.primary_ordinal) continue;
     crds::ReplicaStatus replica;
     replica.name = instance.name;
     replica.healthy =

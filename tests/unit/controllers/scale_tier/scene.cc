@@ -127,7 +127,7 @@ void Scene::StartPods() {
     instance.pod_ready = instance.answered = true;
     instance.config = config;
     instance.pod_ip = "10.0.0." + std::to_string(instance.ordinal);
-    if (instance.ordinal == 1) {
+    if (instance.ordinal == seen.primary_ordinal) {
       seen.primary.answered = true;
       continue;
     }
