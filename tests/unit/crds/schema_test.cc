@@ -64,6 +64,12 @@ bool Exempt(const std::string& pointer) {
   return false;
 }
 
+// Helm takes no file from outside of a chart, and a link does not survive every way in which a repository is copied.
+TEST(Schema, TheChartHoldsACopy) {
+  EXPECT_EQ(tests::LoadYaml("helm/pgtier/crds/scaletierpolicies.yaml"), tests::LoadYaml("crds/scaletierpolicies.yaml"))
+      << "cp crds/scaletierpolicies.yaml helm/pgtier/crds/";
+}
+
 TEST(Schema, EveryFieldIsReadByTheDecoder) {
   Json schema = SpecSchema();
   std::vector<std::string> leaves;
