@@ -3,6 +3,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -33,12 +34,21 @@ struct MaintenanceWindow {
 Result<MaintenanceWindow> ParseMaintenanceWindow(const std::string& text);
 bool IsOpen(const MaintenanceWindow& window, WallTime now);
 
+// Whether a tier is left again when what brought it is over: by pin only, after a person's approval, or by itself.
+enum class Down { kNever, kManual, kAutomatic };
+
 struct Ladder {
   std::vector<Tier> tiers;
   std::string pin;  // Name of the tier to hold, or empty.
   Duration cooldown = Duration::zero();
   std::vector<MaintenanceWindow> windows;  // Changes wait for one of these; none: any time.
   bool observe_only = false;
+  Down down = Down::kNever;
+  // Hashes of the plans of the two changes that are possible from the tier that runs, and of those that a person has
+  // approved. A change that needs approval begins only when its own hash is among them.
+  std::string plan_up;
+  std::string plan_down;
+  std::set<std::string> approved;
 };
 
 // A trigger is known by the tier that it belongs to and its name.

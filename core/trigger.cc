@@ -27,6 +27,28 @@ bool Breaches(const Trigger& trigger, double value) {
   return false;
 }
 
+bool IsCalm(const Leave& leave, double value) {
+  return leave.comparison == Comparison::kAbove ? value > leave.threshold : value < leave.threshold;
+}
+
+namespace {
+
+// The window of `leave`, beside that of the trigger itself; `after` holds the reading already.
+void AdvanceLeave(const Leave& leave, const TriggerMemory& before, const Reading& reading, WallTime now,
+                  TriggerMemory& after) {
+  bool silent_too_long = !before.observed_at.has_value() || now - *before.observed_at > leave.gap;
+  if (silent_too_long) after.leave_since.reset();
+  if (after.leave_since.has_value() && *after.leave_since > now) after.leave_since = now;
+  if (!reading.value.has_value() || !std::isfinite(*reading.value)) return;
+  if (!IsCalm(leave, *reading.value)) {
+    after.leave_since.reset();
+  } else if (!after.leave_since.has_value()) {
+    after.leave_since = now;
+  }
+}
+
+}  // namespace
+
 TriggerMemory Advance(const Trigger& trigger, const TriggerMemory& before, const Reading& reading, WallTime now) {
   TriggerMemory after = before;
   auto close_window = [&] {
@@ -36,6 +58,11 @@ TriggerMemory Advance(const Trigger& trigger, const TriggerMemory& before, const
 
   // An open window without a time of its last reading was not written by us: start over.
   bool silent_too_long = !before.observed_at.has_value() || now - *before.observed_at > trigger.gap;
+  if (trigger.leave.has_value()) {
+    AdvanceLeave(*trigger.leave, before, reading, now, after);
+  } else {
+    after.leave_since.reset();
+  }
   if (after.breached_since.has_value() && silent_too_long) close_window();
   if (after.breached_since.has_value() && *after.breached_since > now) after.breached_since = now;
 
@@ -65,6 +92,11 @@ TriggerMemory Advance(const Trigger& trigger, const TriggerMemory& before, const
 bool Fires(const Trigger& trigger, const TriggerMemory& memory, WallTime now) {
   return memory.state == TriggerState::kBreached && memory.breached_since.has_value() &&
          now - *memory.breached_since >= trigger.window;
+}
+
+bool Leaves(const Trigger& trigger, const TriggerMemory& memory, WallTime now) {
+  return trigger.leave.has_value() && memory.state == TriggerState::kCalm && memory.leave_since.has_value() &&
+         now - *memory.leave_since >= trigger.leave->window;
 }
 
 bool IsMissing(const TriggerMemory& memory) {

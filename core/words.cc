@@ -90,6 +90,50 @@ std::string DescribeClosest(const Trigger& trigger, const TriggerMemory& memory)
   return trigger.name + " " + observed + "/" + FormatValue(trigger.threshold, trigger.unit);
 }
 
+std::string DescribeLeave(const Trigger& trigger) {
+  if (!trigger.leave.has_value()) return "";
+  std::string text = std::string(Sign(trigger.leave->comparison)) + " ";
+  text += FormatValue(trigger.leave->threshold, trigger.unit);
+  if (trigger.leave->window > Duration::zero()) text += " (" + FormatDuration(trigger.leave->window) + ")";
+  return text;
+}
+
+std::string DescribeCalm(const Tier& tier, const std::map<TriggerKey, TriggerMemory>& memories) {
+  std::string text;
+  for (const Trigger& trigger : tier.triggers) {
+    auto found = memories.find({tier.name, trigger.name});
+    if (!trigger.leave.has_value() || found == memories.end() || !found->second.leave_since.has_value()) continue;
+    const TriggerMemory& memory = found->second;
+    if (!text.empty()) text += ", ";
+    text += trigger.name;
+    if (memory.observed.has_value()) text += " " + FormatValue(*memory.observed, trigger.unit);
+    text += " " + std::string(Sign(trigger.leave->comparison)) + " ";
+    text += FormatValue(trigger.leave->threshold, trigger.unit) + " since " + FormatClockTime(*memory.leave_since);
+    if (trigger.leave->window > Duration::zero()) text += " (" + FormatDuration(trigger.leave->window) + ")";
+  }
+  return text;
+}
+
+std::string DescribeLeaving(const Tier& tier, const std::map<TriggerKey, TriggerMemory>& memories) {
+  std::string text;
+  std::string unknown;
+  for (const Trigger& trigger : tier.triggers) {
+    auto found = memories.find({tier.name, trigger.name});
+    if (found == memories.end()) continue;
+    const TriggerMemory& memory = found->second;
+    if (IsMissing(memory)) unknown += "; " + trigger.name + " is unknown (" + memory.unknown_reason + ")";
+    if (!trigger.leave.has_value()) continue;
+    text += (text.empty() ? "leaves when " : " and ") + trigger.name + " " + DescribeLeave(trigger);
+    // No time that is left: it would rewrite the status for as long as the window takes, and that may be days.
+    if (memory.leave_since.has_value()) {
+      text += ", which holds since " + FormatClockTime(*memory.leave_since);
+    } else if (memory.observed.has_value()) {
+      text += ", now " + FormatValue(*memory.observed, trigger.unit);
+    }
+  }
+  return text.empty() ? "" : text + unknown;
+}
+
 std::string DescribeWaiting(const Tier& tier, const std::map<TriggerKey, TriggerMemory>& memories, WallTime now) {
   std::string text;
   if (auto nearest = NearestTrigger(tier, memories)) {

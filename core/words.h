@@ -26,4 +26,14 @@ std::string DescribeClosest(const Trigger& trigger, const TriggerMemory& memory)
 // What the ladder waits for before it enters `tier`: the nearest trigger's state, or why nothing is known.
 std::string DescribeWaiting(const Tier& tier, const std::map<TriggerKey, TriggerMemory>& memories, WallTime now);
 
+// Why `tier` is left: "query-p95 12ms < 20ms since 16:52:10Z (1d)" of each trigger whose `leave` holds.
+std::string DescribeCalm(const Tier& tier, const std::map<TriggerKey, TriggerMemory>& memories);
+
+// What the ladder waits for before it leaves `tier`: "leaves when query-p95 < 20ms (1d), now 31ms"; empty where no
+// trigger says when.
+std::string DescribeLeaving(const Tier& tier, const std::map<TriggerKey, TriggerMemory>& memories);
+
+// "< 20ms (1d)": when a trigger's reason is over; empty without `leave`.
+std::string DescribeLeave(const Trigger& trigger);
+
 }  // namespace pgtier::core

@@ -86,7 +86,6 @@ enum class Source { kPrometheus, kPooler, kSql, kHttp, kStatus, kDemand };
 
 struct TriggerSpec {
   core::Trigger rule;  // Threshold, unit, window and tolerances; gap is zero where the default is to be derived.
-  bool has_leave = false;
   Source source = Source::kDemand;
   std::string query;          // Prometheus: PromQL.
   std::string pooler_metric;  // Pooler: Utilisation | ClientsWaiting | MaxWait.
@@ -141,6 +140,7 @@ struct Condition {
 struct Observation {
   std::string name;
   std::string observed, threshold, window, source;  // In words.
+  std::string leave;                                // When it is over, in words; empty: it does not say.
   core::TriggerMemory memory;
 };
 
@@ -164,6 +164,21 @@ struct PlanStep {
   bool reversible = true;
 };
 
+// A setting that differs between two tiers.
+struct SettingChange {
+  std::string field;  // Under a tier's own names: "pooler.defaultPoolSize".
+  std::string from, to;
+};
+
+// What the next tier change would do, or the one under way does.
+struct PlanStatus {
+  std::string hash;  // Absent in statuses of a release before approvals.
+  std::string from, to;
+  std::string approved_by;  // Channel and time; empty: nobody has.
+  std::vector<PlanStep> steps;
+  std::vector<SettingChange> changes;
+};
+
 struct Transition {
   std::string from, to;
   std::optional<WallTime> at;
@@ -185,7 +200,7 @@ struct ScaleTierPolicyStatus {
   Summary summary;
   std::vector<TierStatus> tiers;
   std::vector<ReplicaStatus> replicas;
-  std::vector<PlanStep> plan;
+  PlanStatus plan;  // An empty hash: there is none.
   std::vector<Transition> history;
   std::vector<Condition> conditions;
 };

@@ -100,6 +100,17 @@ void DecodeSource(const FieldReader& field, TriggerSpec& trigger) {
   trigger.pooler_metric = field.Child("pooler").String("metric");
 }
 
+core::Leave DecodeLeave(const FieldReader& field) {
+  core::Leave leave;
+  std::optional<double> below = field.OptionalQuantity("below");
+  std::optional<double> above = field.OptionalQuantity("above");
+  if (below.has_value() == above.has_value()) field.Problem("below", "exactly one of below, above is needed");
+  leave.comparison = below.has_value() ? core::Comparison::kBelow : core::Comparison::kAbove;
+  leave.threshold = below.value_or(above.value_or(0));
+  leave.window = field.OptionalDuration("for").value_or(Duration::zero());
+  return leave;
+}
+
 TriggerSpec DecodeTrigger(const FieldReader& field) {
   TriggerSpec trigger;
   core::Trigger& rule = trigger.rule;
@@ -108,7 +119,7 @@ TriggerSpec DecodeTrigger(const FieldReader& field) {
   rule.window = field.OptionalDuration("for").value_or(Duration::zero());
   rule.gap = field.Child("tolerate").OptionalDuration("gap").value_or(Duration::zero());
   rule.dip = field.Child("tolerate").OptionalDuration("dip").value_or(Duration::zero());
-  trigger.has_leave = field.Has("leave");
+  if (field.Has("leave")) rule.leave = DecodeLeave(field.Child("leave"));
   DecodeSource(field, trigger);
   struct Known {
     const char* name;
@@ -195,6 +206,8 @@ Observation DecodeObservation(const FieldReader& field) {
   seen.memory.observed_at = field.OptionalTime("observedAt");
   seen.memory.breached_since = field.OptionalTime("breachedSince");
   seen.memory.calm_since = field.OptionalTime("calmSince");
+  seen.memory.leave_since = field.OptionalTime("leaveSince");
+  seen.leave = field.String("leave");
   seen.memory.unknown_reason = field.String("reason");
   // The number itself is read again at each pass; its text is only kept for people.
   return seen;
@@ -226,8 +239,13 @@ ScaleTierPolicyStatus DecodeStatus(const FieldReader& field) {
   field.ForEach("replicas", [&](const FieldReader& item) {
     status.replicas.push_back({item.String("name"), item.String("lag"), item.Bool("healthy"), item.Bool("routed")});
   });
-  field.Child("plan").ForEach("steps", [&](const FieldReader& item) {
-    status.plan.push_back({item.String("name"), item.Bool("reversible")});
+  FieldReader plan = field.Child("plan");
+  status.plan = {plan.String("hash"), plan.String("from"), plan.String("to"), plan.String("approvedBy"), {}, {}};
+  plan.ForEach("steps", [&](const FieldReader& item) {
+    status.plan.steps.push_back({item.String("name"), item.Bool("reversible")});
+  });
+  plan.ForEach("changes", [&](const FieldReader& item) {
+    status.plan.changes.push_back({item.String("field"), item.String("from"), item.String("to")});
   });
   field.ForEach("history", [&](const FieldReader& item) {
     status.history.push_back({item.String("from"), item.String("to"), item.OptionalTime("at"), item.String("reason")});

@@ -44,6 +44,8 @@ Json EncodeObservation(const Observation& seen) {
   Put(object, "observedAt", seen.memory.observed_at);
   Put(object, "breachedSince", seen.memory.breached_since);
   Put(object, "calmSince", seen.memory.calm_since);
+  Put(object, "leave", seen.leave);
+  Put(object, "leaveSince", seen.memory.leave_since);
   if (seen.memory.state == core::TriggerState::kUnknown) Put(object, "reason", seen.memory.unknown_reason);
   return object;
 }
@@ -65,6 +67,23 @@ Json EncodeReplica(const ReplicaStatus& replica) {
 }
 
 Json EncodeStep(const PlanStep& step) { return {{"name", step.name}, {"reversible", step.reversible}}; }
+
+Json EncodeChange(const SettingChange& change) {
+  Json object{{"field", change.field}};
+  Put(object, "from", change.from);
+  Put(object, "to", change.to);
+  return object;
+}
+
+Json EncodePlan(const PlanStatus& plan) {
+  Json object{{"hash", plan.hash}};
+  Put(object, "from", plan.from);
+  Put(object, "to", plan.to);
+  Put(object, "approvedBy", plan.approved_by);
+  PutList(object, "steps", plan.steps, EncodeStep);
+  PutList(object, "changes", plan.changes, EncodeChange);
+  return object;
+}
 
 Json EncodeTransition(const Transition& transition) {
   Json object{{"to", transition.to}};
@@ -106,7 +125,7 @@ Json EncodeStatus(const ScaleTierPolicyStatus& status) {
   Put(object, "image", status.image);
   PutList(object, "tiers", status.tiers, EncodeTier);
   PutList(object, "replicas", status.replicas, EncodeReplica);
-  if (!status.plan.empty()) PutList(object["plan"], "steps", status.plan, EncodeStep);
+  if (!status.plan.hash.empty()) object["plan"] = EncodePlan(status.plan);
   PutList(object, "history", status.history, EncodeTransition);
   PutList(object, "conditions", status.conditions, EncodeCondition);
   return object;

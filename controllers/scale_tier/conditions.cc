@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "controllers/scale_tier/change.h"
 #include "controllers/scale_tier/report.h"
 #include "core/words.h"
 
@@ -116,10 +117,21 @@ Saying SayClimbing(const Outcome& outcome, const crds::ScaleTierPolicyStatus& st
                outcome.decision.from + " to " + status.target_tier + ": " + progress, "NoTierChange");
 }
 
+Saying SayApproval(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
+  if (outcome.decision.reason != "ApprovalRequired") return {kFalse, "NoPlanWaits", ""};
+  std::vector<Approval> given = ApprovalsOf(outcome.policy);
+  bool in_vain = std::any_of(given.begin(), given.end(),
+                             [&](const Approval& approval) { return approval.hash != status.plan.hash; });
+  return {kTrue, in_vain ? "OtherPlanApproved" : "PlanWaits",
+          outcome.decision.message + " of " + HowToApprove(outcome.policy, status.plan.hash)};
+}
+
 Saying SayMetrics(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
   std::string unknown;
   std::optional<size_t> current = core::FindTier(outcome.resolved.ladder, status.tier);
-  for (size_t i = current.value_or(0) + 1; i < outcome.resolved.ladder.tiers.size(); ++i) {
+  // Those of the tier that runs decide something too, where it may be left.
+  bool may_leave = outcome.resolved.ladder.down != core::Down::kNever;
+  for (size_t i = current.value_or(0) + (may_leave ? 0 : 1); i < outcome.resolved.ladder.tiers.size(); ++i) {
     const core::Tier& tier = outcome.resolved.ladder.tiers[i];
     for (const core::Trigger& trigger : tier.triggers) {
       const core::TriggerMemory& memory = outcome.decision.triggers.at({tier.name, trigger.name});
@@ -175,13 +187,12 @@ Saying SayTier(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status
 
 std::vector<crds::Condition> MakeConditions(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
   std::string unavailable = ListUnavailable(outcome);
-  bool approval = outcome.decision.reason == "ApprovalRequired";
   std::vector<std::pair<std::string, Saying>> sayings = {
       {"Ready", SayReady(outcome, status)},
       {"Reconciling", SayReconciling(outcome)},
       {"Stalled", SayStalled(outcome)},
       {"Climbing", SayClimbing(outcome, status)},
-      {"ApprovalRequired", SayIf(approval, "PlanWaits", outcome.decision.message, "NoPlanWaits")},
+      {"ApprovalRequired", SayApproval(outcome, status)},
       {"MetricsAvailable", SayMetrics(outcome, status)},
       {"Degraded", SayDegraded(outcome, status)},
       {"Paused", SayIf(outcome.paused, "Annotated", "the annotation pgtier.dev/paused is set", "NotPaused")},

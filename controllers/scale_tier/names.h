@@ -13,6 +13,7 @@ inline constexpr char kUseLabel[] = "pgtier.dev/use";             // on Secrets 
 inline constexpr char kHashAnnotation[] = "pgtier.dev/hash";      // of an object as it was rendered
 inline constexpr char kConfigAnnotation[] = "pgtier.dev/config";  // on pods: makes the kubelet sync their volumes
 inline constexpr char kPausedAnnotation[] = "pgtier.dev/paused";
+inline constexpr char kApproveAnnotation[] = "pgtier.dev/approve";  // on policies: hash of the plan that may run
 
 inline constexpr int kPostgresPort = 5432;
 

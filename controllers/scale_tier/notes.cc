@@ -50,6 +50,16 @@ std::vector<Note> MakeNotes(const crds::ScaleTierPolicyStatus& before, const crd
     }
     notes.push_back({false, "TierEntered", "entered " + after.tier + from + ": " + why});
   }
+  if (!after.plan.approved_by.empty() && (before.plan.approved_by.empty() || before.plan.hash != after.plan.hash)) {
+    notes.push_back({false, "PlanApproved",
+                     "plan " + after.plan.hash + ", " + after.plan.from + " to " + after.plan.to + ", approved by " +
+                         after.plan.approved_by});
+  }
+  const crds::Condition* asks = crds::FindCondition(after.conditions, "ApprovalRequired");
+  const crds::Condition* asked = crds::FindCondition(before.conditions, "ApprovalRequired");
+  if (asks != nullptr && asks->status == "True" && (asked == nullptr || asked->status != "True")) {
+    notes.push_back({false, "ApprovalRequired", asks->message});
+  }
   const crds::Condition* ready_before = crds::FindCondition(before.conditions, "Ready");
   const crds::Condition* ready = crds::FindCondition(after.conditions, "Ready");
   if (ready != nullptr && ready->reason.starts_with("WouldEnter") &&

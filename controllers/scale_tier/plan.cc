@@ -28,7 +28,6 @@ Result<Plan> Planner::Make() {
   RemoveSurplusReplicas();
   AddReloads();
   if (plan_.waiting_for.empty()) AddRecord();
-  if (decision_.from != decision_.to) AddSteps();
   return std::move(plan_);
 }
 

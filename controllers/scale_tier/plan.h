@@ -62,7 +62,6 @@ struct Plan {
   std::string waiting_for;
   // Replicas that take reads as far as this pass sees and wants it, by instance name.
   std::vector<std::string> routed;
-  std::vector<crds::PlanStep> steps;  // Of the tier change in progress.
   // What the primary runs on; pinned in status.
   std::string image;
   // What a person must decide or mend before this goes on; empty: nothing.

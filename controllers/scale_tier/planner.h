@@ -62,7 +62,6 @@ class Planner {
   // Who takes reads: replicas, or the primary while there is none that may.
   std::vector<poolers::Server> ReadServers();
   void AddRecord();
-  void AddSteps();
 
   const RenderContext& context_;
   const Seen& seen_;

@@ -100,21 +100,4 @@ void Planner::AddRecord() {
   Wait("the tier to be recorded in the database");
 }
 
-void Planner::AddSteps() {
-  const TierSettings* before = context_.resolved.Find(decision_.from);
-  int from = before == nullptr ? 0 : before->replicas;
-  std::vector<int> ordinals = ReplicaOrdinals(seen_.primary_ordinal, std::max(from, tier_.replicas));
-  for (int i = from; i < tier_.replicas; ++i) {
-    plan_.steps.push_back(
-        {"clone " + InstanceName(policy(), ordinals[static_cast<size_t>(i)]) + " and let it catch up", true});
-  }
-  plan_.steps.push_back({"route reads of " + context_.resolved.endpoint + "-ro to " +
-                             (tier_.replicas > 0 && tier_.route_reads ? "replicas" : "the primary"),
-                         true});
-  for (int i = from; i > tier_.replicas; --i) {
-    plan_.steps.push_back(
-        {"remove " + InstanceName(policy(), ordinals[static_cast<size_t>(i - 1)]) + " with its slot and volume", true});
-  }
-}
-
 }  // namespace pgtier::controllers::scale_tier

@@ -55,10 +55,15 @@ TierSettings ResolveTier(const crds::ScaleTierPolicySpec& spec, const crds::Tier
   return settings;
 }
 
-core::Trigger ResolveTrigger(const crds::TriggerSpec& spec, Duration interval) {
+core::Trigger ResolveTrigger(const crds::TriggerSpec& spec, Duration interval, bool may_leave) {
   core::Trigger trigger = spec.rule;
   // A window must outlive a few missed readings; of a long one, a twentieth.
-  if (trigger.gap == Duration::zero()) trigger.gap = std::max(3 * interval, trigger.window / 20);
+  auto gap = [&](Duration window) {
+    return spec.rule.gap == Duration::zero() ? std::max(3 * interval, window / 20) : spec.rule.gap;
+  };
+  trigger.gap = gap(trigger.window);
+  if (!may_leave) trigger.leave.reset();
+  if (trigger.leave.has_value()) trigger.leave->gap = gap(trigger.leave->window);
   return trigger;
 }
 
@@ -135,7 +140,6 @@ void FindGapsOfTier(const crds::ScaleTierPolicySpec& spec, size_t index, const s
         trigger.source == crds::Source::kStatus) {
       gaps.Ignored(at + "." + trigger.rule.source);
     }
-    if (trigger.has_leave) gaps.Ignored(at + ".leave");
   }
 }
 
@@ -143,8 +147,6 @@ std::vector<Unavailable> FindGaps(const crds::ScaleTierPolicySpec& spec, const s
   std::vector<Unavailable> found;
   Gaps gaps(&found);
   if (spec.external.has_value()) gaps.Policy("spec.postgres.external");
-  if (spec.down != "Never") gaps.Ignored("spec.transitions.down: " + spec.down);
-  if (!spec.approved_plan.empty()) gaps.Ignored("spec.approvedPlan");
   for (size_t i = 0; i < spec.tiers.size(); ++i) FindGapsOfTier(spec, i, pgcat_image, gaps);
   // Nothing is entered on the way to the first tier, so it cannot be refused alone.
   for (Unavailable& gap : found) gap.whole_policy = gap.whole_policy || gap.tier == spec.tiers.front().name;
@@ -182,6 +184,9 @@ Resolved Resolve(const crds::ScaleTierPolicy& policy, const std::string& pgcat_i
   resolved.unavailable = FindGaps(spec, pgcat_image);
   resolved.ladder.pin = spec.pin;
   resolved.ladder.observe_only = spec.observe_only;
+  resolved.ladder.down = spec.down == "Automatic" ? core::Down::kAutomatic
+                         : spec.down == "Manual"  ? core::Down::kManual
+                                                  : core::Down::kNever;
   for (const std::string& text : spec.maintenance_windows) {
     // The schema's pattern has been checked by the apiserver; one that slipped through shuts the ladder, not opens it.
     Result<core::MaintenanceWindow> window = core::ParseMaintenanceWindow(text);
@@ -196,7 +201,7 @@ Resolved Resolve(const crds::ScaleTierPolicy& policy, const std::string& pgcat_i
     tier.approval_required = written.approval == "Required" || (written.approval.empty() && written.sharding);
     tier.blocked_by = BlockedBy(resolved.unavailable, written.name);
     for (const crds::TriggerSpec& trigger : written.triggers) {
-      tier.triggers.push_back(ResolveTrigger(trigger, resolved.interval));
+      tier.triggers.push_back(ResolveTrigger(trigger, resolved.interval, resolved.ladder.down != core::Down::kNever));
     }
     resolved.ladder.tiers.push_back(std::move(tier));
     resolved.tiers.push_back(ResolveTier(spec, written, pgcat_image));

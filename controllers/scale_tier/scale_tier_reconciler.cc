@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "controllers/scale_tier/change.h"
 #include "controllers/scale_tier/names.h"
 #include "core/words.h"
 #include "crds/scale_tier_policy_codec.h"
@@ -28,6 +29,12 @@ bool NeedsPerson(Code code) {
          code == Code::kUnauthenticated;
 }
 
+std::string LeaveRule(const crds::TriggerSpec& trigger) {
+  if (!trigger.rule.leave.has_value()) return "";
+  return " leave " + std::to_string(static_cast<int>(trigger.rule.leave->comparison)) + " " +
+         std::to_string(trigger.rule.leave->threshold);
+}
+
 // What each trigger is judged by, so that a window opened under another rule is not taken for one under this.
 std::map<core::TriggerKey, std::string> RulesOf(const crds::ScaleTierPolicy& policy) {
   std::map<core::TriggerKey, std::string> rules;
@@ -35,7 +42,7 @@ std::map<core::TriggerKey, std::string> RulesOf(const crds::ScaleTierPolicy& pol
     for (const crds::TriggerSpec& trigger : tier.triggers) {
       rules[{tier.name, trigger.rule.name}] = std::to_string(static_cast<int>(trigger.rule.comparison)) + " " +
                                               std::to_string(trigger.rule.threshold) + " " + trigger.rule.source + " " +
-                                              trigger.pooler_metric + " " + trigger.query;
+                                              trigger.pooler_metric + " " + trigger.query + LeaveRule(trigger);
     }
   }
   return rules;
@@ -44,6 +51,7 @@ std::map<core::TriggerKey, std::string> RulesOf(const crds::ScaleTierPolicy& pol
 void CloseWindow(core::TriggerMemory& memory) {
   memory.breached_since.reset();
   memory.calm_since.reset();
+  memory.leave_since.reset();
 }
 
 void ForgetOtherRules(const std::map<core::TriggerKey, std::string>& now,
@@ -68,7 +76,9 @@ std::map<core::TriggerKey, core::TriggerMemory> TriggersInStatus(const crds::Sca
       for (const core::Trigger& rule : resolved.ladder.tiers[*index].triggers) {
         bool same = rule.comparison == core::Comparison::kDemand ||
                     core::FormatValue(rule.threshold, rule.unit) == before.threshold;
-        if (rule.name == before.name && (!same || rule.source != before.source)) CloseWindow(memory);
+        if (rule.name != before.name) continue;
+        if (!same || rule.source != before.source) CloseWindow(memory);
+        if (core::DescribeLeave(rule) != before.leave) memory.leave_since.reset();
       }
     }
   }
@@ -92,6 +102,7 @@ Result<Requeue> ScaleTierReconciler::Reconcile(const kube::ObjectKey& key, Deadl
 
   Resolved resolved = Resolve(*policy);
   PGTIER_ASSIGN_OR_RETURN(Seen seen, observer_.Observe(*policy, resolved, deadline, stop));
+  FillApprovals(*policy, RunningTier(policy->status, resolved, seen), seen.primary_ordinal, resolved);
   WallTime now = parts_.clock->Now();
   core::Decision decision = Decide(*policy, resolved, seen, now);
   Outcome outcome{*policy, resolved, seen, decision, {}, {}, false, IsPaused(*policy), now};

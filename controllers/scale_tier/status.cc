@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "controllers/scale_tier/change.h"
 #include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/planner.h"
 #include "controllers/scale_tier/report.h"
@@ -20,6 +21,7 @@ crds::Observation Observe(const core::Trigger& trigger, const core::TriggerMemor
   if (memory.observed.has_value()) seen.observed = core::FormatValue(*memory.observed, trigger.unit);
   seen.threshold = core::FormatValue(trigger.threshold, trigger.unit);
   if (trigger.window > Duration::zero()) seen.window = FormatDuration(trigger.window);
+  seen.leave = core::DescribeLeave(trigger);
   return seen;
 }
 
@@ -164,6 +166,21 @@ void FillSummary(const Outcome& outcome, const TierSettings& tier, crds::ScaleTi
   }
 }
 
+// The plan of the change under way, else of the one that is due, else of the next rung.
+void FillPlan(const Outcome& outcome, crds::ScaleTierPolicyStatus& status) {
+  const Resolved& resolved = outcome.resolved;
+  std::string to = status.next_tier;
+  if (outcome.decision.from == status.tier && !outcome.decision.due.empty()) to = outcome.decision.due;
+  if (!status.target_tier.empty()) to = status.target_tier;
+  const TierSettings* from = resolved.Find(status.tier);
+  const TierSettings* target = resolved.Find(to);
+  status.plan = {};
+  if (from == nullptr || target == nullptr) return;
+  Change change =
+      DescribeChange(outcome.policy, resolved, *from, *target, outcome.seen.primary_ordinal, status.tier_since);
+  status.plan = PlanStatusOf(outcome.policy, change, outcome.now);
+}
+
 bool SameInstant(const std::optional<WallTime>& a, const std::optional<WallTime>& b) {
   // Status holds whole seconds.
   return a.has_value() == b.has_value() && (!a.has_value() || std::chrono::floor<std::chrono::seconds>(*a) ==
@@ -174,8 +191,20 @@ bool SameInstant(const std::optional<WallTime>& a, const std::optional<WallTime>
 bool SameButForNumbers(const crds::Observation& a, const crds::Observation& b) {
   return a.name == b.name && a.threshold == b.threshold && a.window == b.window && a.source == b.source &&
          a.memory.state == b.memory.state && a.memory.unknown_reason == b.memory.unknown_reason &&
-         SameInstant(a.memory.breached_since, b.memory.breached_since) &&
-         SameInstant(a.memory.calm_since, b.memory.calm_since);
+         SameInstant(a.memory.breached_since, b.memory.breached_since) && a.leave == b.leave &&
+         SameInstant(a.memory.calm_since, b.memory.calm_since) &&
+         SameInstant(a.memory.leave_since, b.memory.leave_since);
+}
+
+// The longest silence that an open window survives, if the last reading's time must be kept for it: nothing where no
+// window is open that decides something. Windows of tiers that were entered do not, but for those of `leave` (which no
+// other tier has); and what fires at its first breach needs no past.
+std::optional<Duration> GapToBridge(const core::Trigger& trigger, const core::TriggerMemory& memory, bool ahead) {
+  if (ahead && memory.breached_since.has_value() && trigger.window > Duration::zero()) return trigger.gap;
+  if (memory.leave_since.has_value() && trigger.leave.has_value() && trigger.leave->window > Duration::zero()) {
+    return trigger.leave->gap;
+  }
+  return std::nullopt;
 }
 
 struct Changes {
@@ -199,12 +228,11 @@ void CompareTiers(const crds::ScaleTierPolicyStatus& before, const crds::ScaleTi
       const crds::Observation& seen = is.observations[j];
       if (!SameButForNumbers(old, seen)) changes.decisive = true;
       if (old.observed != seen.observed) changes.numbers = true;
-      // Windows of tiers that were entered decide nothing any more.
       bool ahead = !current.has_value() || i > *current;
-      if (!ahead || !seen.memory.breached_since.has_value() || !seen.memory.observed_at.has_value()) continue;
-      Duration gap = resolved.ladder.tiers[i].triggers[j].gap;
+      std::optional<Duration> gap = GapToBridge(resolved.ladder.tiers[i].triggers[j], seen.memory, ahead);
+      if (!gap.has_value() || !seen.memory.observed_at.has_value()) continue;
       bool newer = !SameInstant(old.memory.observed_at, seen.memory.observed_at);
-      if (newer && (!old.memory.observed_at.has_value() || now - *old.memory.observed_at >= gap / 2)) {
+      if (newer && (!old.memory.observed_at.has_value() || now - *old.memory.observed_at >= *gap / 2)) {
         changes.decisive = true;
       }
     }
@@ -230,11 +258,11 @@ crds::ScaleTierPolicyStatus MakeStatus(const Outcome& outcome) {
   if (status.system_identifier.empty() && !primary.installed.empty()) {
     status.system_identifier = primary.system_identifier;
   }
-  status.plan = outcome.plan.steps;
   if (const TierSettings* tier = outcome.resolved.Find(outcome.decision.to)) {
     FillReplicas(outcome, *tier, status);
     FillSummary(outcome, *tier, status);
   }
+  FillPlan(outcome, status);
   status.conditions = MakeConditions(outcome, status);
   return status;
 }
@@ -247,9 +275,9 @@ bool MustWrite(const crds::ScaleTierPolicyStatus& before, const crds::ScaleTierP
       before.target_tier != after.target_tier || before.next_tier != after.next_tier || before.image != after.image ||
       before.system_identifier != after.system_identifier || before.tiers.size() != after.tiers.size() ||
       before.summary.replicas != after.summary.replicas || before.summary.pooler != after.summary.pooler ||
-      before.summary.endpoint != after.summary.endpoint || before.plan.size() != after.plan.size() ||
-      before.history.size() != after.history.size() || before.conditions.size() != after.conditions.size() ||
-      before.replicas.size() != after.replicas.size();
+      before.summary.endpoint != after.summary.endpoint || before.plan.hash != after.plan.hash ||
+      before.plan.approved_by != after.plan.approved_by || before.history.size() != after.history.size() ||
+      before.conditions.size() != after.conditions.size() || before.replicas.size() != after.replicas.size();
   if (changes.decisive) return true;
   changes.numbers = before.summary.closest != after.summary.closest || before.summary.lag != after.summary.lag;
   for (size_t i = 0; i < after.conditions.size(); ++i) {

@@ -56,6 +56,7 @@ std::map<TriggerKey, TriggerMemory> AsStatusKeepsIt(std::map<TriggerKey, Trigger
     round(memory.observed_at);
     round(memory.breached_since);
     round(memory.calm_since);
+    round(memory.leave_since);
   }
   return memories;
 }
@@ -67,20 +68,24 @@ Json PolicyOfCase(const Json& test, const Json& defaults) {
   trigger["prometheus"] = {{"query", "load"}};
   Json high{{"name", "high"}, {"enterWhen", {{"any", Json::array({trigger})}}}};
   if (test.contains("approval")) high["approval"] = test["approval"];
-  return {
-      {"metadata", {{"name", "case"}}},
-      {"spec",
-       {{"mode", test.value("observe", false) ? "Observe" : "Enforce"},
-        {"postgres", {{"managed", {{"database", "d"}, {"storage", {{"size", "1Gi"}}}}}}},
-        {"tiers", Json::array({{{"name", "low"}}, high})},
-        {"pin", test.value("pin", "")},
-        {"transitions",
-         {{"cooldown", test.value("cooldown", "0s")}, {"maintenanceWindows", test.value("windows", Json::array())}}}}}};
+  return {{"metadata", {{"name", "case"}}},
+          {"spec",
+           {{"mode", test.value("observe", false) ? "Observe" : "Enforce"},
+            {"postgres", {{"managed", {{"database", "d"}, {"storage", {{"size", "1Gi"}}}}}}},
+            {"tiers", Json::array({{{"name", "low"}}, high})},
+            {"pin", test.value("pin", "")},
+            {"transitions",
+             {{"cooldown", test.value("cooldown", "0s")},
+              {"maintenanceWindows", test.value("windows", Json::array())},
+              {"down", test.value("down", "Never")}}}}}};
 }
 
 void RunCase(const Json& test, const Json& defaults) {
   SCOPED_TRACE(test["name"].get<std::string>());
   Ladder ladder = ResolvePolicy(PolicyOfCase(test, defaults)).ladder;
+  ladder.plan_up = "plan-up";
+  ladder.plan_down = "plan-down";
+  for (const Json& hash : test.value("approved", Json::array())) ladder.approved.insert(hash.get<std::string>());
   Memory memory;
   memory.tier = test.value("start", "low");
   memory.target = test.value("target", "");
@@ -101,6 +106,12 @@ void RunCase(const Json& test, const Json& defaults) {
 
 TEST(DecideCases, Windows) {
   Json file = tests::LoadYaml("tests/cases/decide/windows.yaml");
+  ASSERT_GT(file["cases"].size(), 10U);
+  for (const Json& test : file["cases"]) RunCase(test, file["defaults"]);
+}
+
+TEST(DecideCases, LeavingAndApproval) {
+  Json file = tests::LoadYaml("tests/cases/decide/leave.yaml");
   ASSERT_GT(file["cases"].size(), 10U);
   for (const Json& test : file["cases"]) RunCase(test, file["defaults"]);
 }

@@ -17,7 +17,8 @@ ScaleTierPolicyStatus FullStatus() {
   seen.threshold = "80%";
   seen.window = "10m";
   seen.source = "pooler";
-  seen.memory = {core::TriggerState::kUnknown, std::nullopt, time, time, time, "NoData: nothing"};
+  seen.leave = "< 20% (1d)";
+  seen.memory = {core::TriggerState::kUnknown, std::nullopt, time, time, time, time, "NoData: nothing"};
   ScaleTierPolicyStatus status;
   status.observed_generation = 4;
   status.tier = "read-replicas";
@@ -29,7 +30,12 @@ ScaleTierPolicyStatus FullStatus() {
   status.summary = {"disk 62%/80%", "2/2", "PgBouncer 4/4", "<10ms", "kyoyu-rw.data"};
   status.tiers = {{"read-replicas", time, "PoolUtilisationAboveThreshold", "why", seen, {seen}}};
   status.replicas = {{"kyoyu-2", "<10ms", true, true}};
-  status.plan = {{"clone kyoyu-3", true}};
+  status.plan = {"0123456789abcdef",
+                 "one",
+                 "two",
+                 "Git at 2026-11-20T17:02:11Z",
+                 {{"clone kyoyu-3", true}},
+                 {{"pooler.engine", "PgBouncer", "PgCat"}}};
   status.history = {{"single-node", "read-replicas", time, "why"}};
   status.conditions = {{"Ready", "True", "Holding", "all is well", 4, time}};
   return status;

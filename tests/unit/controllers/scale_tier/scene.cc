@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "controllers/scale_tier/change.h"
 #include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/postgres_config.h"
 #include "crds/scale_tier_policy_codec.h"
@@ -164,6 +165,7 @@ core::Memory Scene::Recall() const {
 
 Scene::Pass Scene::MakePass() {
   Pass pass;
+  FillApprovals(policy, RunningTier(policy.status, resolved, seen), seen.primary_ordinal, resolved);
   pass.decision = core::Decide(resolved.ladder, Recall(), seen.readings, now);
   triggers_ = pass.decision.triggers;
   Seen before = seen;

@@ -118,6 +118,45 @@ TEST(StatusWrites, AnOpenWindowsReadingIsWrittenEveryHalfGap) {
   }
 }
 
+TEST(StatusWrites, ABreachThatNeedsNoWindowIsNotWrittenAgain) {
+  // Due, and waiting for a person for as long as it takes.
+  nlohmann::json object = TwoTiers();
+  object["spec"]["tiers"][1]["approval"] = "Required";
+  object["spec"]["tiers"][1]["enterWhen"]["any"][0].erase("for");
+  Scene scene(object);
+  scene.Settle();
+  Read(scene, "by-hand", core::Reading::Of(1));
+  Read(scene, "pool-utilisation", core::Reading::Of(0.9));
+  scene.MakePass();
+  for (int i = 0; i < 6; ++i, scene.now += kInterval) scene.MakePass();
+  for (int i = 0; i < 200; ++i) {
+    scene.now += kInterval;
+    EXPECT_FALSE(scene.MakePass().written) << i;
+  }
+}
+
+TEST(StatusWrites, AnOpenWindowOfLeaveIsWrittenEveryHalfGap) {
+  // Gap: a twentieth of an hour.
+  nlohmann::json object = TwoTiers({{"transitions", {{"down", "Automatic"}}}});
+  object["spec"]["tiers"][1]["enterWhen"]["any"][0]["leave"] = {{"below", "0.3"}, {"for", "1h"}};
+  Scene scene(object);
+  Read(scene, "by-hand", core::Reading::Of(1));
+  scene.Settle();
+  Read(scene, "by-hand", core::Reading::Of(0));
+  Read(scene, "pool-utilisation", core::Reading::Of(0.5));
+  for (int i = 0; i < 6; ++i, scene.now += kInterval) scene.MakePass();
+  ASSERT_FALSE(scene.MakePass().written);
+  Read(scene, "pool-utilisation", core::Reading::Of(0.1));
+  EXPECT_TRUE(scene.MakePass().written) << "a window opens";
+  for (int i = 0; i < 6; ++i, scene.now += kInterval) scene.MakePass();
+  int writes = 0;
+  for (int second = 0; second < 900; ++second, scene.now += seconds(1)) {
+    if (scene.MakePass().written) ++writes;
+  }
+  EXPECT_GE(writes, 9) << "a restart would lose the window";
+  EXPECT_LE(writes, 11) << "oftener than needed";
+}
+
 TEST(StatusWrites, AWindowOfATierThatRunsIsNobodysBusiness) {
   Scene scene = Settled(true);
   Read(scene, "pool-utilisation", core::Reading::Of(0.9));

@@ -1,0 +1,142 @@
+#include "controllers/scale_tier/change.h"
+
+#include <algorithm>
+#include <map>
+
+#include "controllers/scale_tier/names.h"
+#include "controllers/scale_tier/plan.h"
+#include "lib/base/sha256.h"
+#include "lib/base/time_format.h"
+
+namespace pgtier::controllers::scale_tier {
+namespace {
+
+constexpr size_t kHashLength = 16;  // 64 bits: nobody approves another plan by accident, and people can compare it.
+
+using Settings = std::map<std::string, std::string>;
+
+// Every setting of a tier under the API's name. Whatever is added to TierSettings belongs here, or an approval would
+// hold for a plan that does something else.
+Settings Flatten(const TierSettings& tier) {
+  const PoolerSettings& pooler = tier.pooler;
+  std::string weights;
+  for (const auto& [instance, weight] : tier.weights) {
+    weights += (weights.empty() ? "" : ",") + instance + "=" + std::to_string(weight);
+  }
+  return {{"pooler.engine", pooler.engine},
+          {"pooler.image", pooler.image},
+          {"pooler.instances", std::to_string(pooler.instances)},
+          {"pooler.poolMode", pooler.pool_mode},
+          {"pooler.maxClientConn", std::to_string(pooler.max_client_conn)},
+          {"pooler.defaultPoolSize", std::to_string(pooler.default_pool_size)},
+          {"pooler.minPoolSize", std::to_string(pooler.min_pool_size)},
+          {"pooler.reservePoolSize", std::to_string(pooler.reserve_pool_size)},
+          {"pooler.serverIdleTimeout", FormatDuration(pooler.server_idle_timeout)},
+          {"readReplicas.min", std::to_string(tier.replicas)},
+          {"readReplicas.maxLag", FormatDuration(tier.max_lag)},
+          {"readReplicas.drainTimeout", FormatDuration(tier.drain_timeout)},
+          {"routing.strategy", tier.strategy},
+          {"routing.weights", weights},
+          {"routing.reads", tier.replicas > 0 && tier.route_reads ? "replicas" : "primary"}};
+}
+
+std::vector<crds::PlanStep> StepsOf(const std::string& policy, const std::string& endpoint, const TierSettings& from,
+                                    const TierSettings& to, int primary_ordinal) {
+  std::vector<crds::PlanStep> steps;
+  std::vector<int> ordinals = ReplicaOrdinals(primary_ordinal, std::max(from.replicas, to.replicas));
+  auto instance = [&](int replica) { return InstanceName(policy, ordinals[static_cast<size_t>(replica)]); };
+  for (int i = from.replicas; i < to.replicas; ++i) {
+    steps.push_back({"clone " + instance(i) + " and let it catch up", true});
+  }
+  steps.push_back(
+      {"route reads of " + endpoint + "-ro to " + (to.replicas > 0 && to.route_reads ? "replicas" : "the primary"),
+       true});
+  for (int i = from.replicas; i > to.replicas; --i) {
+    steps.push_back({"remove " + instance(i - 1) + " with its slot and volume", true});
+  }
+  return steps;
+}
+
+}  // namespace
+
+Change DescribeChange(const crds::ScaleTierPolicy& policy, const Resolved& resolved, const TierSettings& from,
+                      const TierSettings& to, int primary_ordinal, std::optional<WallTime> since) {
+  Change change;
+  change.from = from.name;
+  change.to = to.name;
+  change.steps = StepsOf(policy.meta.name, resolved.endpoint, from, to, primary_ordinal);
+  Settings before = Flatten(from);
+  // What is hashed is text with a line for each part, so that no two plans run together.
+  std::string text = "pgtier plan 1\n" + policy.meta.namespace_ + "/" + policy.meta.name + "\n" + from.name + " " +
+                     to.name + " " + (since.has_value() ? FormatTime(*since) : "") + "\n";
+  for (const auto& [field, value] : Flatten(to)) {
+    text.append(field).append("=").append(before[field]).append(">").append(value).append("\n");
+    if (before[field] != value) change.settings.push_back({field, before[field], value});
+  }
+  for (const crds::PlanStep& step : change.steps) {
+    text.append(step.name).append(step.reversible ? "\n" : " (irreversible)\n");
+  }
+  change.hash = Sha256Hex(text).substr(0, kHashLength);
+  return change;
+}
+
+std::vector<Approval> ApprovalsOf(const crds::ScaleTierPolicy& policy) {
+  std::vector<Approval> approvals;
+  if (!policy.spec.approved_plan.empty()) approvals.push_back({policy.spec.approved_plan, "Git"});
+  auto annotated = policy.meta.annotations.find(kApproveAnnotation);
+  if (annotated != policy.meta.annotations.end() && !annotated->second.empty()) {
+    approvals.push_back({annotated->second, "annotation"});
+  }
+  return approvals;
+}
+
+void FillApprovals(const crds::ScaleTierPolicy& policy, const std::string& tier, int primary_ordinal,
+                   Resolved& resolved) {
+  core::Ladder& ladder = resolved.ladder;
+  ladder.plan_up.clear();
+  ladder.plan_down.clear();
+  ladder.approved.clear();
+  for (const Approval& approval : ApprovalsOf(policy)) ladder.approved.insert(approval.hash);
+  const crds::PlanStatus& latched = policy.status.plan;
+  if (!latched.approved_by.empty()) ladder.approved.insert(latched.hash);
+  std::optional<size_t> current = core::FindTier(ladder, tier);
+  if (!current.has_value()) return;
+  auto hash = [&](size_t to) {
+    return DescribeChange(policy, resolved, resolved.tiers[*current], resolved.tiers[to], primary_ordinal,
+                          policy.status.tier_since)
+        .hash;
+  };
+  if (*current + 1 < ladder.tiers.size()) ladder.plan_up = hash(*current + 1);
+  if (*current > 0) ladder.plan_down = hash(*current - 1);
+}
+
+crds::PlanStatus PlanStatusOf(const crds::ScaleTierPolicy& policy, const Change& change, WallTime now) {
+  crds::PlanStatus plan{change.hash, change.from, change.to, "", change.steps, change.settings};
+  const crds::PlanStatus& before = policy.status.plan;
+  if (before.hash == plan.hash) plan.approved_by = before.approved_by;
+  if (!plan.approved_by.empty()) return plan;
+  for (const Approval& approval : ApprovalsOf(policy)) {
+    if (approval.hash != plan.hash) continue;
+    plan.approved_by = approval.channel + " at " + FormatTime(now);
+    break;
+  }
+  return plan;
+}
+
+std::string HowToApprove(const crds::ScaleTierPolicy& policy, const std::string& hash) {
+  std::string text = "plan " + hash + ", see status.plan. To approve it run: kubectl annotate scaletiers " +
+                     policy.meta.name + " -n " + policy.meta.namespace_ + " " + kApproveAnnotation + "=" + hash +
+                     " --overwrite (or set spec.approvedPlan to it)";
+  for (const Approval& approval : ApprovalsOf(policy)) {
+    if (approval.hash == hash) continue;
+    // Only what can be a hash is repeated: an annotation may hold anything.
+    constexpr size_t kShown = 64;
+    std::string shown = approval.hash.substr(0, kShown);
+    bool hex = shown.find_first_not_of("0123456789abcdef") == std::string::npos;
+    text += std::string("; ") + (approval.channel == "Git" ? "spec.approvedPlan" : "the annotation") + " approves " +
+            (hex ? shown : "something that is no hash") + ", which is not this plan";
+  }
+  return text;
+}
+
+}  // namespace pgtier::controllers::scale_tier
