@@ -50,10 +50,24 @@ struct ManagedPostgres {
   std::vector<std::string> image_pull_secrets;
 };
 
-// What of spec.postgres.external this release reads: enough to name it.
+// A standby that exists already.
+struct ExternalReplica {
+  std::string host;
+  std::optional<int> port;
+  int weight = 1;  // Its share of reads with strategy Weighted.
+};
+
+// A Postgres that pgtier does not run.
 struct ExternalPostgres {
   std::string host;
+  int port = 5432;
   std::string database;
+  std::string ssl_mode = "verify-full";  // disable | require | verify-ca | verify-full
+  std::string ca_secret;                 // Names of Secrets; empty where absent.
+  std::string admin_secret;
+  std::string monitor_secret;
+  std::string app_secret;
+  std::vector<ExternalReplica> replicas;
 };
 
 struct Pooler {

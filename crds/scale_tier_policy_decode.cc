@@ -41,6 +41,23 @@ ManagedPostgres DecodeManaged(const FieldReader& field) {
   return managed;
 }
 
+ExternalPostgres DecodeExternal(const FieldReader& field) {
+  ExternalPostgres external;
+  external.host = field.String("host");
+  external.port = field.OptionalSmallInt("port").value_or(external.port);
+  external.database = field.String("database");
+  external.ssl_mode = field.OptionalString("sslMode").value_or(external.ssl_mode);
+  external.ca_secret = field.Child("caSecret").String("name");
+  external.admin_secret = field.Child("adminSecret").String("name");
+  external.monitor_secret = field.Child("monitorSecret").String("name");
+  external.app_secret = field.Child("appSecret").String("name");
+  field.ForEach("replicas", [&](const FieldReader& item) {
+    external.replicas.push_back(
+        {item.String("host"), item.OptionalSmallInt("port"), item.OptionalSmallInt("weight").value_or(1)});
+  });
+  return external;
+}
+
 Pooler DecodePooler(const FieldReader& field) {
   Pooler pooler;
   pooler.engine = field.OptionalString("engine");
@@ -164,10 +181,7 @@ ScaleTierPolicySpec DecodeSpec(const FieldReader& field) {
   spec.observe_only = field.String("mode") == "Observe";
   FieldReader postgres = field.Child("postgres");
   if (postgres.Has("managed")) spec.managed = DecodeManaged(postgres.Child("managed"));
-  if (postgres.Has("external")) {
-    FieldReader external = postgres.Child("external");
-    spec.external = ExternalPostgres{external.String("host"), external.String("database")};
-  }
+  if (postgres.Has("external")) spec.external = DecodeExternal(postgres.Child("external"));
   spec.endpoint_name = field.Child("endpoint").String("name");
   FieldReader metrics = field.Child("metrics");
   spec.metrics_interval = metrics.OptionalDuration("interval");

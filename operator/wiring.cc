@@ -43,6 +43,7 @@ class Operator {
   Status Run(const std::stop_token& stop) {
     PGTIER_ASSIGN_OR_RETURN(kube::Config config, kube::LoadConfig(flags_.kubeconfig));
     PGTIER_ASSIGN_OR_RETURN(client_, kube::Client::Connect(config));
+    PGTIER_ASSIGN_OR_RETURN(apiserver_, observe::HostOf(config.server));
     PGTIER_ASSIGN_OR_RETURN(identity_, Identity());
     kube::EventRecorderOptions event_options;
     event_options.instance = identity_;
@@ -83,7 +84,8 @@ class Operator {
     reconciler_ = std::make_unique<scale_tier::ScaleTierReconciler>(scale_tier::ScaleTierReconciler::Parts{
         client_.get(), events_.get(), prometheus_.get(), &clock_, &metrics_,
         scale_tier::Images{flags_.postgres_image, flags_.pgbouncer_image},
-        [this](const kube::ObjectKey& key) { return policies_->Get(key); }, children_.get()});
+        [this](const kube::ObjectKey& key) { return policies_->Get(key); }, children_.get(),
+        scale_tier::RefuseSpecialHosts({"kubernetes.default.svc", apiserver_})});
     controllers::ControllerOptions options;
     options.name = "scaletierpolicy";
     options.workers = flags_.workers;
@@ -161,6 +163,7 @@ class Operator {
   Metrics metrics_;
   kube::WorkQueue queue_;
   std::string identity_;
+  std::string apiserver_;  // Its host.
   std::unique_ptr<kube::Client> client_;
   std::unique_ptr<kube::EventRecorder> events_;
   std::unique_ptr<observe::Prometheus> prometheus_;

@@ -23,8 +23,14 @@ constexpr Duration kSyncPoll = std::chrono::milliseconds(200);
 class Step {
  public:
   Step(kube::Client& client, const crds::ScaleTierPolicy& policy, const Seen& seen, const Credentials& credentials,
-       Deadline deadline, const std::stop_token& stop)
-      : client_(client), policy_(policy), seen_(seen), credentials_(credentials), deadline_(deadline), stop_(stop) {}
+       const HostCheck& check, Deadline deadline, const std::stop_token& stop)
+      : client_(client),
+        policy_(policy),
+        seen_(seen),
+        credentials_(credentials),
+        check_(check),
+        deadline_(deadline),
+        stop_(stop) {}
 
   Status operator()(const ApplyObject& action) {
     kube::ObjectKey key = kube::KeyOf(action.object);
@@ -54,6 +60,10 @@ class Step {
   }
 
   Status operator()(const Bootstrap& action) {
+    if (policy_.spec.external.has_value()) {
+      log::Info("making schema pgtier in the external database");
+      return InstallOnExternal(*policy_.spec.external, *credentials_.external, check_, action.hash, deadline_, stop_);
+    }
     log::Info("making roles, database and extensions");
     return InstallOnPrimary(PrimaryIp(), *policy_.spec.managed, credentials_, action.hash, deadline_, stop_);
   }
@@ -107,6 +117,10 @@ class Step {
   }
 
   Status operator()(const RecordTier& action) {
+    if (policy_.spec.external.has_value()) {
+      return RecordTierOnExternal(*policy_.spec.external, *credentials_.external, check_, action.tier, action.epoch,
+                                  deadline_, stop_);
+    }
     return RecordTierOnPrimary(PrimaryIp(), *policy_.spec.managed, credentials_, action.tier, action.epoch, deadline_,
                                stop_);
   }
@@ -125,6 +139,7 @@ class Step {
   const crds::ScaleTierPolicy& policy_;
   const Seen& seen_;
   const Credentials& credentials_;
+  const HostCheck& check_;
   Deadline deadline_;
   const std::stop_token& stop_;
 };
@@ -139,7 +154,7 @@ bool IsRouting(const Action& action) {
 
 Status Actor::Act(const Plan& plan, const crds::ScaleTierPolicy& policy, const Seen& seen,
                   const Credentials& credentials, Deadline deadline, const std::stop_token& stop) {
-  Step step(*client_, policy, seen, credentials, deadline, stop);
+  Step step(*client_, policy, seen, credentials, check_, deadline, stop);
   Status outcome;
   for (const Action& action : plan.actions) {
     if (stop.stop_requested()) return MakeError(Code::kCancelled, "stopping");

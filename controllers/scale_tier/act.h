@@ -5,6 +5,7 @@
 #include <stop_token>
 #include <string>
 
+#include "controllers/scale_tier/external.h"
 #include "controllers/scale_tier/plan.h"
 #include "lib/kube/client.h"
 
@@ -12,7 +13,8 @@ namespace pgtier::controllers::scale_tier {
 
 class Actor {
  public:
-  explicit Actor(kube::Client* client) : client_(client) {}
+  // `client` outlives this. `check` is asked before an external Postgres is connected to.
+  Actor(kube::Client* client, HostCheck check) : client_(client), check_(std::move(check)) {}
 
   // After the first action that fails only routing goes on; the next pass plans anew from what it then sees. Gives the
   // first error.
@@ -21,6 +23,7 @@ class Actor {
 
  private:
   kube::Client* client_;
+  HostCheck check_;
 };
 
 // `known`, with whatever is missing in it drawn anew.

@@ -11,9 +11,6 @@
 namespace pgtier::controllers::scale_tier {
 namespace {
 
-// Of every pgtier operator that acts on a server: a lease is no fence, this is. ("pgtier" in ASCII.)
-constexpr int64_t kActLock = 0x706774696572;
-
 Status EnsureRoles(postgres::Connection& connection, const std::string& app, const Credentials& credentials,
                    Deadline deadline) {
   struct Wanted {
@@ -97,6 +94,10 @@ Status RecordTierOnPrimary(const std::string& ip, const crds::ManagedPostgres& m
   PGTIER_ASSIGN_OR_RETURN(
       postgres::Connection database,
       postgres::Connection::Open(ConnectTo(ip, kSuperuser, credentials.superuser, managed.database), deadline, stop));
+  return RecordTierIn(database, tier, epoch, deadline);
+}
+
+Status RecordTierIn(postgres::Connection& database, const std::string& tier, int64_t epoch, Deadline deadline) {
   PGTIER_ASSIGN_OR_RETURN(postgres::Rows rows,
                           database.Query("UPDATE pgtier.state SET tier = $1, epoch = epoch + 1, changed_at = now() "
                                          "WHERE epoch = $2::bigint",

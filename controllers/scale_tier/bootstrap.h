@@ -12,6 +12,9 @@
 
 namespace pgtier::controllers::scale_tier {
 
+// The advisory lock of every pgtier operator that acts on a server: a lease is no fence, this is. ("pgtier" in ASCII.)
+inline constexpr int64_t kActLock = 0x706774696572;
+
 // A superuser's connection to the database `postgres` of the server at `ip` that holds the lock of those who act there:
 // a lease is no fence. Errors: kAborted: another pgtier holds it.
 Result<postgres::Connection> OpenToAct(const std::string& ip, const Credentials& credentials, Deadline deadline,
@@ -26,5 +29,8 @@ Status InstallOnPrimary(const std::string& ip, const crds::ManagedPostgres& mana
 // leads now.
 Status RecordTierOnPrimary(const std::string& ip, const crds::ManagedPostgres& managed, const Credentials& credentials,
                            const std::string& tier, int64_t epoch, Deadline deadline, const std::stop_token& stop);
+
+// The same on a connection to the database, with the lock held.
+Status RecordTierIn(postgres::Connection& database, const std::string& tier, int64_t epoch, Deadline deadline);
 
 }  // namespace pgtier::controllers::scale_tier

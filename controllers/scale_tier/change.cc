@@ -32,7 +32,7 @@ Settings Flatten(const TierSettings& tier) {
           {"pooler.minPoolSize", std::to_string(pooler.min_pool_size)},
           {"pooler.reservePoolSize", std::to_string(pooler.reserve_pool_size)},
           {"pooler.serverIdleTimeout", FormatDuration(pooler.server_idle_timeout)},
-          {"readReplicas.min", std::to_string(tier.replicas)},
+          {"readReplicas.min", std::to_string(tier.enter_with)},
           {"readReplicas.maxLag", FormatDuration(tier.max_lag)},
           {"readReplicas.drainTimeout", FormatDuration(tier.drain_timeout)},
           {"routing.strategy", tier.strategy},
@@ -41,17 +41,20 @@ Settings Flatten(const TierSettings& tier) {
 }
 
 std::vector<crds::PlanStep> StepsOf(const std::string& policy, const std::string& endpoint, const TierSettings& from,
-                                    const TierSettings& to, int primary_ordinal) {
+                                    const TierSettings& to, int primary_ordinal, bool external) {
   std::vector<crds::PlanStep> steps;
-  std::vector<int> ordinals = ReplicaOrdinals(primary_ordinal, std::max(from.replicas, to.replicas));
+  // Nothing is made or removed of a Postgres that runs elsewhere.
+  int replicas_before = external ? 0 : from.replicas;
+  int replicas_after = external ? 0 : to.replicas;
+  std::vector<int> ordinals = ReplicaOrdinals(primary_ordinal, std::max(replicas_before, replicas_after));
   auto instance = [&](int replica) { return InstanceName(policy, ordinals[static_cast<size_t>(replica)]); };
-  for (int i = from.replicas; i < to.replicas; ++i) {
+  for (int i = replicas_before; i < replicas_after; ++i) {
     steps.push_back({"clone " + instance(i) + " and let it catch up", true});
   }
   steps.push_back(
       {"route reads of " + endpoint + "-ro to " + (to.replicas > 0 && to.route_reads ? "replicas" : "the primary"),
        true});
-  for (int i = from.replicas; i > to.replicas; --i) {
+  for (int i = replicas_before; i > replicas_after; --i) {
     steps.push_back({"remove " + instance(i - 1) + " with its slot and volume", true});
   }
   return steps;
@@ -64,7 +67,8 @@ Change DescribeChange(const crds::ScaleTierPolicy& policy, const Resolved& resol
   Change change;
   change.from = from.name;
   change.to = to.name;
-  change.steps = StepsOf(policy.meta.name, resolved.endpoint, from, to, primary_ordinal);
+  change.steps =
+      StepsOf(policy.meta.name, resolved.endpoint, from, to, primary_ordinal, policy.spec.external.has_value());
   Settings before = Flatten(from);
   // What is hashed is text with a line for each part, so that no two plans run together.
   std::string text = "pgtier plan 1\n" + policy.meta.namespace_ + "/" + policy.meta.name + "\n" + from.name + " " +

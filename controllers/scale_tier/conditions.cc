@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cctype>
 
 #include "controllers/scale_tier/change.h"
 #include "controllers/scale_tier/report.h"
@@ -61,8 +62,22 @@ std::string Standing(const Outcome& outcome, const crds::ScaleTierPolicyStatus& 
   return "Holding";
 }
 
+// The word before the colon of "SecretNotFound: there is no …", where a failure begins with one.
+std::string ReasonIn(const std::string& failure, const char* otherwise) {
+  size_t colon = failure.find(": ");
+  bool word = colon != std::string::npos && colon > 3 && std::isupper(static_cast<unsigned char>(failure[0])) != 0 &&
+              std::all_of(failure.begin(), failure.begin() + static_cast<std::ptrdiff_t>(colon),
+                          [](unsigned char c) { return std::isalpha(c) != 0; });
+  return word ? failure.substr(0, colon) : otherwise;
+}
+
+std::string WithoutReason(const std::string& failure) {
+  return ReasonIn(failure, "").empty() ? failure : failure.substr(failure.find(": ") + 2);
+}
+
 Saying SayReady(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
   const Seen& seen = outcome.seen;
+  if (std::string why = outcome.resolved.WholePolicyRefused(); !why.empty()) return {kFalse, "SpecRefused", why};
   if (std::string why = outcome.resolved.WholePolicyUnavailable(); !why.empty()) return {kFalse, "NotAvailable", why};
   if (!outcome.policy.problems.empty()) {
     return {kUnknown, "InvalidSpec", "the stored object breaks rules of the schema; see the condition Stalled"};
@@ -75,6 +90,12 @@ Saying SayReady(const Outcome& outcome, const crds::ScaleTierPolicyStatus& statu
     return {kFalse, "SuperuserPasswordRefused",
             "the primary refuses the superuser's password in Secret " + outcome.policy.meta.name +
                 "-internal; restore the Secret, or set the role's password to the one in it"};
+  }
+  if (!seen.primary.answered && !seen.primary.reason.empty()) {
+    return {kFalse, seen.primary.reason, seen.primary.error};
+  }
+  if (seen.primary.installed.empty() && !outcome.failure.empty()) {
+    return {kFalse, ReasonIn(outcome.failure, "PrimaryNotReady"), WithoutReason(outcome.failure)};
   }
   if (!seen.primary.answered || seen.primary.installed.empty()) {
     return {kFalse, "PrimaryNotReady",
@@ -105,10 +126,16 @@ Saying SayReconciling(const Outcome& outcome) {
 }
 
 Saying SayStalled(const Outcome& outcome) {
+  if (!outcome.resolved.refusals.empty()) {
+    std::vector<std::string> refused;
+    for (const Refusal& refusal : outcome.resolved.refusals) refused.push_back(refusal.why);
+    return {kTrue, "SpecRefused", Join(refused)};
+  }
   if (std::string why = outcome.resolved.WholePolicyUnavailable(); !why.empty()) return {kTrue, "NotAvailable", why};
   if (!outcome.policy.problems.empty()) return {kTrue, "InvalidSpec", Join(outcome.policy.problems)};
   if (outcome.seen.primary.bad_password) return {kTrue, "SuperuserPasswordRefused", outcome.seen.primary.error};
-  return SayIf(outcome.needs_person, "ActionRefused", outcome.failure, "NothingToDo");
+  if (!outcome.needs_person) return {kFalse, "NothingToDo", ""};
+  return {kTrue, ReasonIn(outcome.failure, "ActionRefused"), WithoutReason(outcome.failure)};
 }
 
 Saying SayClimbing(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
@@ -178,6 +205,9 @@ Saying SayTier(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status
       return {kTrue, entered.reason.empty() ? "Entered" : entered.reason, entered.message};
     }
     if (status.target_tier == tier.name) return {kFalse, "Climbing", "being entered: " + entered.message};
+  }
+  for (const Refusal& refusal : outcome.resolved.refusals) {
+    if (refusal.tier == tier.name) return {kFalse, "SpecRefused", refusal.why};
   }
   if (!tier.blocked_by.empty()) return {kFalse, "NotAvailable", tier.blocked_by};
   return {kFalse, "NotReached", core::DescribeWaiting(tier, outcome.decision.triggers, outcome.now)};

@@ -43,7 +43,8 @@ nlohmann::json RenderInstanceBudget(const RenderContext& context);
 // --- Poolers
 // PgBouncer of one endpoint ("rw" | "ro") in a tier, with the servers that it connects to, each by its weight.
 Result<poolers::PgBouncerSettings> PoolerSettingsFor(const RenderContext& context, const TierSettings& tier,
-                                                     const std::vector<poolers::Server>& servers);
+                                                     const std::vector<poolers::Server>& servers,
+                                                     const Credentials& credentials);
 Result<nlohmann::json> RenderPoolerSecret(const RenderContext& context, const std::string& endpoint,
                                           const poolers::PgBouncerSettings& settings, const Credentials& credentials);
 nlohmann::json RenderPooler(const RenderContext& context, const TierSettings& tier, const std::string& endpoint);

@@ -15,11 +15,29 @@ Json PoolerMatchLabels(const std::string& policy, const std::string& endpoint) {
   return {{kPolicyLabel, policy}, {kEndpointLabel, endpoint}};
 }
 
+const char kConfigFolder[] = "/etc/pgbouncer/";
+
+// Another CA has another name, so that a pooler which runs with the old one is seen to.
+std::string CaFile(const std::string& pem) {
+  return "server-ca-" + std::to_string(std::hash<std::string>{}(pem)) + ".crt";
+}
+
+// Where the poolers of an external Postgres connect to, and as whom: pg_shadow is not to be read there, so the roles of
+// applications stand in the userlist.
+void SetExternal(const crds::ExternalPostgres& external, const Credentials& credentials,
+                 poolers::PgBouncerSettings& settings) {
+  settings.server_tls_sslmode = external.ssl_mode;
+  if (credentials.external->ca_pem.empty()) return;
+  settings.server_tls_ca_file = kConfigFolder + CaFile(credentials.external->ca_pem);
+}
+
 }  // namespace
 
 Result<poolers::PgBouncerSettings> PoolerSettingsFor(const RenderContext& context, const TierSettings& tier,
-                                                     const std::vector<poolers::Server>& servers) {
-  const std::string& database = context.policy.spec.managed->database;
+                                                     const std::vector<poolers::Server>& servers,
+                                                     const Credentials& credentials) {
+  const crds::ScaleTierPolicySpec& spec = context.policy.spec;
+  const std::string& database = spec.external.has_value() ? spec.external->database : spec.managed->database;
   poolers::PgBouncerSettings settings;
   poolers::PgBouncerDatabase line;
   line.name = database;
@@ -40,24 +58,37 @@ Result<poolers::PgBouncerSettings> PoolerSettingsFor(const RenderContext& contex
   settings.min_pool_size = tier.pooler.min_pool_size;
   settings.reserve_pool_size = tier.pooler.reserve_pool_size;
   settings.server_idle_timeout = tier.pooler.server_idle_timeout;
-  settings.auth_file = "/etc/pgbouncer/userlist.txt";
+  settings.auth_file = std::string(kConfigFolder) + "userlist.txt";
+  settings.admin_users = {kPoolerAdmin};
+  if (spec.external.has_value()) {
+    SetExternal(*spec.external, credentials, settings);
+    return settings;
+  }
   settings.auth_user = kPoolerRole;
   settings.auth_query = "SELECT usename, passwd FROM pgtier.pooler_lookup($1)";
   settings.auth_dbname = database;
-  settings.admin_users = {kPoolerAdmin};
   return settings;
 }
 
 Result<Json> RenderPoolerSecret(const RenderContext& context, const std::string& endpoint,
                                 const poolers::PgBouncerSettings& settings, const Credentials& credentials) {
   PGTIER_ASSIGN_OR_RETURN(std::string ini, poolers::RenderIni(settings));
-  PGTIER_ASSIGN_OR_RETURN(std::string userlist, poolers::RenderUserlist({{kPoolerRole, credentials.pooler},
-                                                                         {kPoolerAdmin, credentials.pooler_admin}}));
+  std::map<std::string, std::string> users{{kPoolerAdmin, credentials.pooler_admin}};
+  Json files{{"pgbouncer.ini", ini}};
+  if (credentials.external.has_value()) {
+    users[credentials.external->app.user] = credentials.external->app.password;
+    const std::string& ca = credentials.external->ca_pem;
+    if (!ca.empty()) files[CaFile(ca)] = ca;
+  } else {
+    users[kPoolerRole] = credentials.pooler;
+  }
+  PGTIER_ASSIGN_OR_RETURN(std::string userlist, poolers::RenderUserlist(users));
+  files["userlist.txt"] = userlist;
   return Json{{"apiVersion", "v1"},
               {"kind", "Secret"},
               {"metadata", ObjectMeta(context, PoolerName(context.policy.meta.name, endpoint))},
               {"type", "Opaque"},
-              {"data", EncodeSecretData({{"pgbouncer.ini", ini}, {"userlist.txt", userlist}})}};
+              {"data", EncodeSecretData(files)}};
 }
 
 Json RenderPooler(const RenderContext& context, const TierSettings& tier, const std::string& endpoint) {

@@ -99,11 +99,13 @@ Json Secret(const RenderContext& context, const std::string& name, const std::st
 }  // namespace
 
 Json RenderAppSecret(const RenderContext& context, const Credentials& credentials) {
-  const std::string& database = context.policy.spec.managed->database;
+  const crds::ScaleTierPolicySpec& spec = context.policy.spec;
+  bool external = credentials.external.has_value();
+  const std::string& database = external ? spec.external->database : spec.managed->database;
   std::string host = context.resolved.endpoint + "-rw." + context.policy.meta.namespace_ + ".svc";
   return Secret(context, AppSecret(context.policy.meta.name), "kubernetes.io/basic-auth",
-                {{"username", database},
-                 {"password", credentials.app},
+                {{"username", external ? credentials.external->app.user : database},
+                 {"password", external ? credentials.external->app.password : credentials.app},
                  {"dbname", database},
                  {"host", host},
                  {"host-ro", context.resolved.endpoint + "-ro." + context.policy.meta.namespace_ + ".svc"},
@@ -111,6 +113,10 @@ Json RenderAppSecret(const RenderContext& context, const Credentials& credential
 }
 
 Json RenderInternalSecret(const RenderContext& context, const Credentials& credentials) {
+  if (context.policy.spec.external.has_value()) {
+    return Secret(context, InternalSecret(context.policy.meta.name), "Opaque",
+                  {{"pooler-admin", credentials.pooler_admin}});
+  }
   return Secret(context, InternalSecret(context.policy.meta.name), "Opaque",
                 {{"superuser", credentials.superuser},
                  {"replication", credentials.replication},

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "controllers/scale_tier/names.h"
+#include "controllers/scale_tier/observe_external.h"
 #include "controllers/scale_tier/observe_postgres.h"
 #include "controllers/scale_tier/resources.h"
 #include "lib/base/base64.h"
@@ -170,6 +171,13 @@ core::Reading ReadPooler(const Seen& seen, const crds::TriggerSpec& trigger, con
   return observe::ReadPoolers(trigger.pooler_metric, pods, silent, rule);
 }
 
+// What any tier allows its replicas.
+Duration LongestLag(const Resolved& resolved) {
+  Duration longest{};
+  for (const TierSettings& tier : resolved.tiers) longest = std::max(longest, tier.max_lag);
+  return longest;
+}
+
 }  // namespace
 
 Result<Seen> Observer::Observe(const crds::ScaleTierPolicy& policy, const Resolved& resolved, Deadline deadline,
@@ -177,10 +185,15 @@ Result<Seen> Observer::Observe(const crds::ScaleTierPolicy& policy, const Resolv
   Seen seen;
   PGTIER_RETURN_IF_ERROR(ReadOwned(*client_, children_, policy.meta, seen, deadline, stop));
   seen.credentials = ReadCredentials(seen, policy.meta.name);
-  FindInstances(policy.meta.name, seen);
-  seen.primary_ordinal = PrimaryOrdinal(seen, policy.meta.name);
+  if (policy.spec.managed.has_value()) {
+    FindInstances(policy.meta.name, seen);
+    seen.primary_ordinal = PrimaryOrdinal(seen, policy.meta.name);
+  }
   FindPoolers(seen);
   if (policy.spec.managed.has_value()) AskInstances(seen, policy.spec.managed->database, deadline, stop);
+  if (policy.spec.external.has_value() && resolved.WholePolicyRefused().empty()) {
+    PGTIER_RETURN_IF_ERROR(AskExternal(*client_, policy, check_, LongestLag(resolved), seen, deadline, stop));
+  }
   AskPoolers(seen, deadline, stop);
 
   // One budget for all queries: a Prometheus that hangs must not keep a lagging replica in routing.

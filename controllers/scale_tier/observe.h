@@ -5,6 +5,7 @@
 #include <map>
 #include <stop_token>
 
+#include "controllers/scale_tier/external.h"
 #include "controllers/scale_tier/resolve.h"
 #include "controllers/scale_tier/seen.h"
 #include "crds/scale_tier_policy.h"
@@ -16,9 +17,10 @@ namespace pgtier::controllers::scale_tier {
 
 class Observer {
  public:
-  // All outlive this; without `children` the policy's objects are listed in each pass.
-  Observer(kube::Client* client, observe::Prometheus* prometheus, kube::ObjectCache* children = nullptr)
-      : client_(client), prometheus_(prometheus), children_(children) {}
+  // All outlive this; without `children` the policy's objects are listed in each pass. `check` is asked before an
+  // external Postgres is connected to.
+  Observer(kube::Client* client, observe::Prometheus* prometheus, kube::ObjectCache* children, HostCheck check)
+      : client_(client), prometheus_(prometheus), children_(children), check_(std::move(check)) {}
 
   // Errors: those of listing the policy's objects, where the cache can't answer.
   Result<Seen> Observe(const crds::ScaleTierPolicy& policy, const Resolved& resolved, Deadline deadline,
@@ -28,6 +30,7 @@ class Observer {
   kube::Client* client_;
   observe::Prometheus* prometheus_;
   kube::ObjectCache* children_;
+  HostCheck check_;
 };
 
 }  // namespace pgtier::controllers::scale_tier

@@ -15,6 +15,7 @@ constexpr uint64_t kCaughtUpBytes = 16 * 1024 * 1024;
 }  // namespace
 
 Result<Plan> Planner::Make() {
+  if (IsExternal()) return MakeExternal();
   if (PrimaryIsUnknown()) return std::move(plan_);
   if (std::string stranger = Stranger(); !stranger.empty()) {
     Refuse(stranger);
@@ -39,6 +40,10 @@ bool Planner::PrimaryIsUnknown() {
 }
 
 Plan Planner::MakeForRecovery() {
+  if (IsExternal()) {
+    AddExternalServer();
+    return std::move(plan_);
+  }
   if (PrimaryIsUnknown()) return std::move(plan_);
   AddSecretsAndConfig();
   AddPrimary();

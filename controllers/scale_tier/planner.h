@@ -52,11 +52,20 @@ class Planner {
   [[nodiscard]] std::string PinnedImage() const;
   [[nodiscard]] std::string BootstrapHash() const;
 
+  // --- planner_external.cc
+  Result<Plan> MakeExternal();
+  void AddExternalServer();
+  [[nodiscard]] poolers::Server ExternalPrimary() const;
+  [[nodiscard]] poolers::Server ExternalReplica(const std::string& host) const;
+  void AddExternalReplicas();
+  [[nodiscard]] std::string ExternalHash() const;
+
   // --- planner_routing.cc
   void AddEndpoints();
   Status AddPoolers();
   Status AddPooler(const std::string& endpoint, const std::vector<poolers::Server>& servers);
   [[nodiscard]] bool RoutedBefore(const std::string& replica) const;
+  [[nodiscard]] bool IsExternal() const { return context_.policy.spec.external.has_value(); }
   [[nodiscard]] poolers::Server Primary() const;
   [[nodiscard]] poolers::Server Replica(const std::string& name) const;
   // Who takes reads: replicas, or the primary while there is none that may.

@@ -18,6 +18,7 @@ void Planner::AddEndpoints() {
 bool Planner::RoutedBefore(const std::string& replica) const {
   const TierSettings* before = context_.resolved.Find(decision_.from);
   if (before == nullptr || !before->route_reads) return false;
+  if (IsExternal()) return before->replicas > 0;
   for (int ordinal : ReplicaOrdinals(seen_.primary_ordinal, before->replicas)) {
     if (replica == InstanceName(policy(), ordinal)) return true;
   }
@@ -25,6 +26,7 @@ bool Planner::RoutedBefore(const std::string& replica) const {
 }
 
 poolers::Server Planner::Primary() const {
+  if (IsExternal()) return ExternalPrimary();
   return {PrimaryService(policy()) + "." + context_.policy.meta.namespace_ + ".svc", kPostgresPort, 1,
           poolers::ServerRole::kPrimary};
 }
@@ -32,6 +34,7 @@ poolers::Server Planner::Primary() const {
 poolers::Server Planner::Replica(const std::string& name) const {
   poolers::Server server{name + "." + context_.policy.meta.namespace_ + ".svc", kPostgresPort, 1,
                          poolers::ServerRole::kReplica};
+  if (IsExternal()) server = ExternalReplica(name);
   auto weight = tier_.weights.find(name);
   if (tier_.strategy == "Weighted" && weight != tier_.weights.end()) server.weight = weight->second;
   return server;
@@ -41,8 +44,8 @@ poolers::Server Planner::Replica(const std::string& name) const {
 // are there; with none, they go to the primary.
 std::vector<poolers::Server> Planner::ReadServers() {
   bool entering = decision_.from != decision_.to;
-  bool all = static_cast<int>(plan_.routed.size()) == tier_.replicas;
-  if (entering && !all) std::erase_if(plan_.routed, [&](const std::string& name) { return !RoutedBefore(name); });
+  bool enough = static_cast<int>(plan_.routed.size()) >= tier_.enter_with;
+  if (entering && !enough) std::erase_if(plan_.routed, [&](const std::string& name) { return !RoutedBefore(name); });
   std::vector<poolers::Server> servers;
   for (const std::string& replica : plan_.routed) servers.push_back(Replica(replica));
   std::erase_if(plan_.routed, [&](const std::string& name) { return Replica(name).weight == 0; });
@@ -66,7 +69,8 @@ Status Planner::AddPoolers() {
 }
 
 Status Planner::AddPooler(const std::string& endpoint, const std::vector<poolers::Server>& servers) {
-  PGTIER_ASSIGN_OR_RETURN(poolers::PgBouncerSettings settings, PoolerSettingsFor(context_, tier_, servers));
+  PGTIER_ASSIGN_OR_RETURN(poolers::PgBouncerSettings settings,
+                          PoolerSettingsFor(context_, tier_, servers, credentials_));
   PGTIER_ASSIGN_OR_RETURN(Json secret, RenderPoolerSecret(context_, endpoint, settings, credentials_));
   Apply(kube::kSecrets, std::move(secret));
   Apply(kube::kDeployments, RenderPooler(context_, tier_, endpoint));

@@ -5,6 +5,7 @@
 namespace pgtier::controllers::scale_tier {
 namespace {
 
+constexpr int kDefaultPort = 5432;
 constexpr Duration kDefaultCooldown = std::chrono::minutes(30);
 
 void Merge(PoolerSettings& settings, const crds::Pooler& delta) {
@@ -43,11 +44,19 @@ TierSettings ResolveTier(const crds::ScaleTierPolicySpec& spec, const crds::Tier
   settings.pooler = ResolvePooler(spec, tier, pgcat_image);
   settings.strategy = StrategyOf(tier.routing, spec.routing, settings.pooler.engine);
   settings.weights = tier.routing.weights.empty() ? spec.routing.weights : tier.routing.weights;
+  if (spec.external.has_value()) {
+    for (const crds::ExternalReplica& replica : spec.external->replicas) {
+      settings.weights.emplace(replica.host, replica.weight);
+    }
+  }
   std::string rollout = tier.routing.rollout.value_or(spec.routing.rollout.value_or("Full"));
   const crds::ReadReplicas& own = tier.read_replicas;
   const crds::ReadReplicas& base = spec.read_replicas;
   if ((tier.has_read_replicas || spec.has_read_replicas) && rollout != "Disabled") {
-    settings.replicas = own.min.value_or(base.min.value_or(1));
+    settings.enter_with = own.min.value_or(base.min.value_or(1));
+    // pgtier makes and removes no replica of an external Postgres: all that are listed may take reads.
+    settings.replicas =
+        spec.external.has_value() ? static_cast<int>(spec.external->replicas.size()) : settings.enter_with;
   }
   settings.route_reads = rollout == "Full";
   settings.max_lag = own.max_lag.value_or(base.max_lag.value_or(settings.max_lag));
@@ -109,6 +118,9 @@ void FindGapsOfPgCat(const std::string& path, const crds::ScaleTierPolicySpec& s
                      const PoolerSettings& settings, Gaps& gaps) {
   auto at = [&](bool is_own) { return (is_own ? path : "spec") + ".pooler"; };
   gaps.Tier(at(tier.pooler.engine.has_value()) + ".engine: PgCat", tier.name);
+  if (spec.external.has_value()) {
+    gaps.Tier(at(tier.pooler.engine.has_value()) + ".engine: PgCat before spec.postgres.external", tier.name);
+  }
   if (settings.pool_mode == "Statement") {
     gaps.Tier(at(tier.pooler.pool_mode.has_value()) + ".poolMode: Statement (PgCat does Session and Transaction; " +
                   "PgBouncer does Statement)",
@@ -146,15 +158,49 @@ void FindGapsOfTier(const crds::ScaleTierPolicySpec& spec, size_t index, const s
 std::vector<Unavailable> FindGaps(const crds::ScaleTierPolicySpec& spec, const std::string& pgcat_image) {
   std::vector<Unavailable> found;
   Gaps gaps(&found);
-  if (spec.external.has_value()) gaps.Policy("spec.postgres.external");
   for (size_t i = 0; i < spec.tiers.size(); ++i) FindGapsOfTier(spec, i, pgcat_image, gaps);
   // Nothing is entered on the way to the first tier, so it cannot be refused alone.
   for (Unavailable& gap : found) gap.whole_policy = gap.whole_policy || gap.tier == spec.tiers.front().name;
   return found;
 }
 
-std::string BlockedBy(const std::vector<Unavailable>& unavailable, const std::string& tier) {
-  for (const Unavailable& gap : unavailable) {
+std::vector<Refusal> FindRefusalsOfExternal(const crds::ExternalPostgres& external,
+                                            const std::vector<TierSettings>& tiers) {
+  std::vector<Refusal> found;
+  const std::string path = "spec.postgres.external";
+  bool verifies = external.ssl_mode.starts_with("verify");
+  if (verifies && external.ca_secret.empty()) {
+    found.push_back({path + ".sslMode: " + external.ssl_mode + " needs caSecret, a Secret with the key ca.crt", ""});
+  }
+  for (const TierSettings& tier : tiers) {
+    if (tier.enter_with > tier.replicas) {
+      found.push_back({"readReplicas.min of tier " + tier.name + ": " + std::to_string(tier.enter_with) + ", and " +
+                           path + ".replicas lists " + std::to_string(tier.replicas) +
+                           ": list more standbys, or lower min; pgtier makes none of an external Postgres",
+                       tier.name});
+    }
+    for (const crds::ExternalReplica& replica : external.replicas) {
+      // PgBouncer takes one port for all hosts of a database.
+      int first = external.replicas.front().port.value_or(kDefaultPort);
+      if (tier.replicas == 0 || replica.port.value_or(kDefaultPort) == first) continue;
+      found.push_back({path + ".replicas: " + replica.host +
+                           " listens on another port than the first: a pooler reaches all of them on one port",
+                       tier.name});
+      break;
+    }
+  }
+  // Nothing is entered on the way to the first tier, so it cannot be refused alone.
+  for (Refusal& refusal : found) {
+    if (refusal.tier == tiers.front().name) refusal.tier.clear();
+  }
+  return found;
+}
+
+std::string BlockedBy(const Resolved& resolved, const std::string& tier) {
+  for (const Refusal& refusal : resolved.refusals) {
+    if (refusal.tier == tier) return refusal.why;
+  }
+  for (const Unavailable& gap : resolved.unavailable) {
     if (gap.tier == tier) return "this release does not do " + gap.field + " yet";
   }
   return "";
@@ -167,7 +213,16 @@ const TierSettings* Resolved::Find(const std::string& tier) const {
   return found == tiers.end() ? nullptr : &*found;
 }
 
+std::string Resolved::WholePolicyRefused() const {
+  std::string all;
+  for (const Refusal& refusal : refusals) {
+    if (refusal.tier.empty()) all += (all.empty() ? "" : "; ") + refusal.why;
+  }
+  return all;
+}
+
 std::string Resolved::WholePolicyUnavailable() const {
+  if (std::string refused = WholePolicyRefused(); !refused.empty()) return refused;
   for (const Unavailable& gap : unavailable) {
     if (gap.whole_policy) return "this release does not do " + gap.field + " yet";
   }
@@ -182,6 +237,10 @@ Resolved Resolve(const crds::ScaleTierPolicy& policy, const std::string& pgcat_i
   resolved.interval = std::clamp(spec.metrics_interval.value_or(resolved.interval), kShortest, kLongest);
   resolved.endpoint = spec.endpoint_name.empty() ? policy.meta.name : spec.endpoint_name;
   resolved.unavailable = FindGaps(spec, pgcat_image);
+  for (const crds::TierSpec& written : spec.tiers) {
+    resolved.tiers.push_back(ResolveTier(spec, written, pgcat_image));
+  }
+  if (spec.external.has_value()) resolved.refusals = FindRefusalsOfExternal(*spec.external, resolved.tiers);
   resolved.ladder.pin = spec.pin;
   resolved.ladder.observe_only = spec.observe_only;
   resolved.ladder.down = spec.down == "Automatic" ? core::Down::kAutomatic
@@ -199,12 +258,11 @@ Resolved Resolve(const crds::ScaleTierPolicy& policy, const std::string& pgcat_i
     tier.match = written.match;
     // Sharding rewrites tables: it is never begun without approval, even where the field is absent.
     tier.approval_required = written.approval == "Required" || (written.approval.empty() && written.sharding);
-    tier.blocked_by = BlockedBy(resolved.unavailable, written.name);
+    tier.blocked_by = BlockedBy(resolved, written.name);
     for (const crds::TriggerSpec& trigger : written.triggers) {
       tier.triggers.push_back(ResolveTrigger(trigger, resolved.interval, resolved.ladder.down != core::Down::kNever));
     }
     resolved.ladder.tiers.push_back(std::move(tier));
-    resolved.tiers.push_back(ResolveTier(spec, written, pgcat_image));
   }
   return resolved;
 }

@@ -30,7 +30,8 @@ struct PoolerSettings {
 struct TierSettings {
   std::string name;
   PoolerSettings pooler;
-  int replicas = 0;          // Instances besides the primary.
+  int replicas = 0;          // Instances besides the primary; of an external Postgres, all that it lists.
+  int enter_with = 0;        // So many of them must be able to take reads before the tier counts as entered.
   bool route_reads = false;  // Whether they take reads.
   Duration max_lag = std::chrono::seconds(1);
   Duration drain_timeout = std::chrono::seconds(30);
@@ -45,16 +46,25 @@ struct Unavailable {
   bool whole_policy = false;
 };
 
+// What the schema takes and makes no sense as it stands: a person must change it.
+struct Refusal {
+  std::string why;   // Begins with the field.
+  std::string tier;  // Only this tier cannot be entered; empty: nothing can be done.
+};
+
 struct Resolved {
   core::Ladder ladder;
   std::vector<TierSettings> tiers;  // In the ladder's order.
   std::vector<Unavailable> unavailable;
+  std::vector<Refusal> refusals;
   Duration interval = std::chrono::seconds(15);
   std::string endpoint;  // Name of the Services that applications connect to.
 
   // The settings of that tier, or nullptr.
   [[nodiscard]] const TierSettings* Find(const std::string& tier) const;
-  // Why nothing at all can be done, or empty.
+  // The refusals that let nothing be done, or empty.
+  [[nodiscard]] std::string WholePolicyRefused() const;
+  // Why nothing at all can be done, or empty: refused, or not available.
   [[nodiscard]] std::string WholePolicyUnavailable() const;
 };
 

@@ -88,7 +88,9 @@ std::map<core::TriggerKey, core::TriggerMemory> TriggersInStatus(const crds::Sca
 }  // namespace
 
 ScaleTierReconciler::ScaleTierReconciler(Parts parts)
-    : parts_(std::move(parts)), observer_(parts_.client, parts_.prometheus, parts_.children), actor_(parts_.client) {}
+    : parts_(std::move(parts)),
+      observer_(parts_.client, parts_.prometheus, parts_.children, parts_.external_hosts),
+      actor_(parts_.client, parts_.external_hosts) {}
 
 Result<Requeue> ScaleTierReconciler::Reconcile(const kube::ObjectKey& key, Deadline deadline,
                                                const std::stop_token& stop) {

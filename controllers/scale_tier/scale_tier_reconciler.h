@@ -32,6 +32,8 @@ class ScaleTierReconciler final : public Reconciler {
     Images images;
     Lookup lookup;
     kube::ObjectCache* children = nullptr;  // What policies own; without it everything is listed in each pass.
+    // Which hosts an external Postgres may have.
+    HostCheck external_hosts = RefuseSpecialHosts({});
   };
 
   explicit ScaleTierReconciler(Parts parts);

@@ -15,9 +15,23 @@
 
 namespace pgtier::controllers::scale_tier {
 
+// A role and its password.
+struct Login {
+  std::string user, password;
+};
+
+// How to reach an external Postgres, from the Secrets that the policy names.
+struct ExternalAccess {
+  Login admin, monitor, app;
+  bool own_monitor = false;  // There is a monitorSecret; else `monitor` is `admin`.
+  std::string ca_pem;
+  std::string versions;  // Of the Secrets: another one may hold another password.
+};
+
 // Passwords that pgtier generated, from its Secrets.
 struct Credentials {
   std::string superuser, replication, pooler, monitor, pooler_admin, app;
+  std::optional<ExternalAccess> external = {};  // Nothing: managed, or its Secrets could not be used.
 };
 
 // One Postgres instance.
@@ -44,6 +58,8 @@ struct InstanceSeen {
 struct PrimarySeen {
   bool answered = false;
   std::string error;              // Why not.
+  std::string reason;             // Of an external one that does not serve: why, in one word.
+  bool needs_person = false;      // That does not go away by itself.
   bool bad_password = false;      // The superuser's password in the Secret is refused: a person must act.
   std::string system_identifier;  // Drawn by initdb: another one is another server. Empty: not asked.
   bool lacks_database = false;    // The server answers and does not have the application's database.

@@ -1,6 +1,10 @@
 #include "lib/postgres/connection.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <array>
+#include <utility>
 
 #include "lib/postgres/connection_impl.h"
 #include "lib/postgres/sqlstate.h"
@@ -15,18 +19,50 @@ constexpr const char* kKeepIntervalSeconds = "5";
 constexpr const char* kKeepCount = "3";
 constexpr const char* kUserTimeoutMilliseconds = "10000";
 
+// Certificates as a file without a name, for libpq takes a path only. It goes with this object; libpq reads it while it
+// connects.
+class RootCertificates {
+ public:
+  static Result<RootCertificates> Make(const ConnectOptions& options) {
+    RootCertificates made;
+    made.path_ = options.ssl_root_cert;
+    if (options.ssl_root_pem.empty()) return made;
+    made.fd_ = memfd_create("pgtier-ca", MFD_CLOEXEC);
+    if (made.fd_ < 0) return MakeError(Code::kResourceExhausted, "no memory for a CA's certificate");
+    const std::string& pem = options.ssl_root_pem;
+    if (write(made.fd_, pem.data(), pem.size()) != static_cast<ssize_t>(pem.size())) {
+      return MakeError(Code::kResourceExhausted, "no memory for a CA's certificate");
+    }
+    made.path_ = "/proc/self/fd/" + std::to_string(made.fd_);
+    return made;
+  }
+  RootCertificates(RootCertificates&& other) noexcept
+      : fd_(std::exchange(other.fd_, -1)), path_(std::move(other.path_)) {}
+  RootCertificates& operator=(RootCertificates&&) = delete;
+  ~RootCertificates() {
+    if (fd_ >= 0) close(fd_);
+  }
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  RootCertificates() = default;
+  int fd_ = -1;
+  std::string path_;
+};
+
 // Keywords and values for PQconnectStartParams; empty values are left out, so that libpq's defaults hold.
 class ConnectParams {
  public:
-  explicit ConnectParams(const ConnectOptions& options) : port_(std::to_string(options.port)) {
+  ConnectParams(const ConnectOptions& options, const std::string& root_cert) : port_(std::to_string(options.port)) {
     Add("host", options.host);
+    Add("hostaddr", options.address);
     Add("port", port_);
     Add("dbname", options.database);
     Add("user", options.user);
     Add("password", options.password);
     Add("application_name", options.application_name);
     Add("sslmode", options.ssl_mode);
-    Add("sslrootcert", options.ssl_root_cert);
+    Add("sslrootcert", root_cert);
     Add("sslcert", options.ssl_cert);
     Add("sslkey", options.ssl_key);
     Add("options", options.options);
@@ -92,13 +128,14 @@ Result<Connection> Connection::Open(const ConnectOptions& options, Deadline dead
   auto impl = std::make_unique<Impl>(std::move(stop));
   impl->where = options.host + ":" + std::to_string(options.port) + "/" + options.database;
   // libpq treats the zero byte as an end: part of a name or password would silently be dropped.
-  for (const std::string* text : {&options.host, &options.database, &options.user, &options.password,
+  for (const std::string* text : {&options.host, &options.address, &options.database, &options.user, &options.password,
                                   &options.application_name, &options.options}) {
     if (text->find('\0') != std::string::npos) {
       return MakeError(Code::kInvalidArgument, "connecting to " + options.host + ": a connect option has a zero byte");
     }
   }
-  impl->conn = ConnectParams(options).Start();
+  PGTIER_ASSIGN_OR_RETURN(RootCertificates root, RootCertificates::Make(options));
+  impl->conn = ConnectParams(options, root.path()).Start();
   if (impl->conn == nullptr) return MakeError(Code::kResourceExhausted, "out of memory for a connection");
   PQsetErrorVerbosity(impl->conn, PQERRORS_VERBOSE);
   PQsetNoticeProcessor(

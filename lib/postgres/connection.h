@@ -16,7 +16,8 @@
 namespace pgtier::postgres {
 
 struct ConnectOptions {
-  std::string host;  // a name, an address, or the directory of a Unix socket
+  std::string host;     // a name, an address, or the directory of a Unix socket
+  std::string address;  // where that name leads, when it was looked up already; empty: libpq does
   int port = 5432;
   std::string database = "postgres";
   std::string user;
@@ -24,6 +25,7 @@ struct ConnectOptions {
   std::string application_name = "pgtier";
   std::string ssl_mode;       // libpq's sslmode; empty is libpq's default, "prefer"
   std::string ssl_root_cert;  // a file; with "verify-ca" and "verify-full"
+  std::string ssl_root_pem;   // the certificates themselves, in place of a file
   std::string ssl_cert;       // a file: the client's certificate
   std::string ssl_key;        // a file: its key
   std::string options;        // server settings for the session, as "-c name=value"; poolers refuse most of them

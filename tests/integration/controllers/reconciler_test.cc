@@ -145,13 +145,13 @@ TEST_F(Reconciler, APausedPolicyIsLeftAlone) {
 
 TEST_F(Reconciler, WhatIsNotAvailableIsNamedAndStalls) {
   Json policy = Example("dev");
-  policy["spec"]["postgres"] =
-      Json::parse(R"({"external": {"host": "h", "database": "d", "adminSecret": {"name": "s"}}})");
+  policy["spec"]["tiers"][0]["sharding"] =
+      Json::parse(R"({"external": {"host": "h", "adminSecret": {"name": "s"}}})");
   Make(policy);
   ASSERT_TRUE(Pass().has_value());
   EXPECT_EQ(ConditionOf("Stalled").status, "True");
   EXPECT_EQ(ConditionOf("Stalled").reason, "NotAvailable");
-  EXPECT_THAT(ConditionOf("Stalled").message, HasSubstr("spec.postgres.external"));
+  EXPECT_THAT(ConditionOf("Stalled").message, HasSubstr("spec.tiers[0].sharding"));
   EXPECT_EQ(ConditionOf("Ready").status, "False");
   EXPECT_THAT(Children(), IsEmpty());
 }

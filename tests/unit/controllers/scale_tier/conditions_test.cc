@@ -229,13 +229,14 @@ TEST(Conditions, WhatIsNotAvailableIsListed) {
               testing::EndsWith(
                   "yet: spec.routing.strategy: Random (PgBouncer does RoundRobin and Weighted; PgCat does Random)"));
 
-  Scene external(TwoTiers(Json::parse(
-      R"({"postgres": {"managed": null, "external": {"host": "h", "database": "d", "adminSecret": {"name": "s"}}}})")));
-  external.MakePass();
-  EXPECT_EQ(external.ConditionOf("Stalled").status, "True");
-  EXPECT_EQ(external.ConditionOf("Stalled").reason, "NotAvailable");
-  EXPECT_EQ(external.ConditionOf("Ready").status, "False");
-  EXPECT_THAT(external.ConditionOf("Ready").message, HasSubstr("spec.postgres.external"));
+  Json sharded = TwoTiers();
+  sharded["spec"]["tiers"][0]["sharding"] = Json::parse(R"({"citus": {"workers": 3}})");
+  Scene whole(sharded);
+  whole.MakePass();
+  EXPECT_EQ(whole.ConditionOf("Stalled").status, "True");
+  EXPECT_EQ(whole.ConditionOf("Stalled").reason, "NotAvailable");
+  EXPECT_EQ(whole.ConditionOf("Ready").status, "False");
+  EXPECT_THAT(whole.ConditionOf("Ready").message, HasSubstr("spec.tiers[0].sharding"));
 }
 
 TEST(Conditions, AFailureIsSaidAndStallsOnlyWhereAPersonMustAct) {

@@ -41,11 +41,35 @@ Json TwoTiers(const Json& changes) {
           {"spec", spec}};
 }
 
+Json ExternalTiers(const Json& changes) {
+  Json object = TwoTiers(Json::parse(R"({"postgres": {"managed": null, "external": {
+    "host": "db.example", "database": "app", "sslMode": "require", "adminSecret": {"name": "admin"},
+    "replicas": [{"host": "a.example"}, {"host": "b.example"}]}}})"));
+  object["spec"].merge_patch(changes);
+  return object;
+}
+
 Scene::Scene(const Json& object)
     : policy(Decode(object)), resolved(Resolve(policy)), now(*ParseTime("2026-11-20T16:00:00Z")) {
   for (const core::Tier& tier : resolved.ladder.tiers) {
     for (const core::Trigger& trigger : tier.triggers) seen.readings[{tier.name, trigger.name}] = core::Reading::Of(0);
   }
+  if (!policy.spec.external.has_value()) return;
+  // It runs already, and all its standbys have caught up.
+  credentials.external =
+      ExternalAccess{{"admin", "pw-admin"}, {"admin", "pw-admin"}, {"app", "pw-of-app"}, false, "", "v1"};
+  seen.primary.answered = true;
+  auto add = [&](const std::string& host) {
+    InstanceSeen instance;
+    instance.name = host;
+    instance.ordinal = static_cast<int>(seen.instances.size()) + 1;
+    instance.pod_ready = instance.streaming = true;
+    instance.replayed = seen.primary.wal;
+    instance.lag = std::chrono::milliseconds(1);
+    seen.instances.push_back(instance);
+  };
+  add(policy.spec.external->host);
+  for (const crds::ExternalReplica& replica : policy.spec.external->replicas) add(replica.host);
 }
 
 void Scene::Edit(const Json& object) {
@@ -122,6 +146,11 @@ void Scene::Carry(const Plan& plan) {
 }
 
 void Scene::StartPods() {
+  if (policy.spec.managed.has_value()) StartInstances();
+  StartPoolers();
+}
+
+void Scene::StartInstances() {
   std::string config = PostgresSettings(*policy.spec.managed, resolved)[kConfigSetting];
   for (InstanceSeen& instance : seen.instances) {
     if (instance.pod_ready) continue;
@@ -138,6 +167,9 @@ void Scene::StartPods() {
     EXPECT_NE(slot, seen.primary.slots.end()) << instance.name << " has no slot to stream from";
     if (slot != seen.primary.slots.end()) slot->second = true;
   }
+}
+
+void Scene::StartPoolers() {
   for (const auto& [key, object] : seen.objects) {
     if (key.first != kube::kDeployments.plural) continue;
     for (int i = 0; i < object["spec"]["replicas"].get<int>(); ++i) {

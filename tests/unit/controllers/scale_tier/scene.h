@@ -19,6 +19,9 @@ namespace pgtier::controllers::scale_tier {
 // or by the demand by-hand), one pooler pod an endpoint, and `changes` merged over it (RFC 7386).
 nlohmann::json TwoTiers(const nlohmann::json& changes = nlohmann::json::object());
 
+// The same before an external Postgres, db.example with the standbys a.example and b.example.
+nlohmann::json ExternalTiers(const nlohmann::json& changes = nlohmann::json::object());
+
 inline constexpr char kPrimaryHost[] = "kyoyu-primary.data.svc";
 
 class Scene {
@@ -70,6 +73,8 @@ class Scene {
 
  private:
   void Do(const Action& action);
+  void StartInstances();
+  void StartPoolers();
   [[nodiscard]] core::Memory Recall() const;
 
   std::map<core::TriggerKey, core::TriggerMemory> triggers_;
