@@ -3,8 +3,8 @@
 //   operator_bench <pgtier-operator> <folder for operator.json and the operator's log>
 //
 // PGTIER_BENCH_POLICIES (2000), PGTIER_BENCH_INTERVAL (metrics.interval of the policies; absent: the default, 15 s),
-// PGTIER_BENCH_REST (seconds at rest, 60), PGTIER_BENCH_WORKERS (the operator's --workers). Ends with 1 only where
-// something could not be measured.
+// PGTIER_BENCH_REST (seconds at rest, 60), PGTIER_BENCH_WORKERS (the operator's --workers), PGTIER_BENCH_PARTS (some of
+// idle,unrelated,policies,soak; absent: all). Ends with 1 only where something could not be measured.
 #include <unistd.h>
 
 #include <cstdlib>
@@ -33,6 +33,7 @@ constexpr milliseconds kEventEvery{50};
 // What has not come by then is not waited for: the figure is then a lower bound.
 constexpr std::chrono::seconds kPatience{90};
 constexpr int kScrapes = 10;
+constexpr seconds kSoak{90};
 constexpr char kDemand[] = "by-hand";
 
 std::string Environment(const char* name, const std::string& otherwise) {
@@ -51,6 +52,9 @@ struct Setup {
   std::string interval;
   int rest_seconds = 0;
   std::string workers;
+  std::string parts;
+
+  [[nodiscard]] bool Has(const char* part) const { return parts.empty() || parts.find(part) != std::string::npos; }
 };
 
 class OperatorBench {
@@ -61,8 +65,9 @@ class OperatorBench {
   void Run() {
     server_.Kubectl({"apply", "--server-side", "-f", std::string(PGTIER_SOURCE_DIR) + "/crds/scaletierpolicies.yaml"});
     server_.Kubectl({"wait", "--for=condition=Established", "crd/scaletierpolicies.pgtier.dev", "--timeout=30s"});
-    Idle();
-    Unrelated();
+    if (setup_.Has("idle")) Idle();
+    if (setup_.Has("unrelated")) Unrelated();
+    if (!setup_.Has("policies")) return;
     CreateNamespace(*client_, kNamespace);
     const auto begun = steady_clock::now();
     CreatePolicies(*client_, setup_.policies, setup_.interval);
@@ -77,6 +82,7 @@ class OperatorBench {
     Rest(watch, *process, std::to_string(changed_) + " demands stand");
     std::ignore = Latencies(watch, ChangeSpecs(nullptr));  // Only their being done with is waited for.
     Rest(watch, *process, "at rest");
+    if (setup_.Has("soak")) Soak(watch, *process);
   }
 
  private:
@@ -257,6 +263,27 @@ class OperatorBench {
     report_.Add(rest + "RSS at its end", process.ReadMemory().rss, "MiB", 100);
   }
 
+  // Changes for some minutes, scraped all the while: what leaks shows as a slope.
+  void Soak(PolicyWatch& watch, OperatorProcess& process) {
+    const double before = process.ReadMemory().rss;
+    const auto begun = steady_clock::now();
+    int changes = 0;
+    std::vector<double> rss;
+    while (Since(begun) < kSoak) {
+      for (const auto& demands : {nlohmann::json::array({kDemand}), nlohmann::json(nullptr)}) {
+        const std::vector<Change> sent = ChangeSpecs(demands);
+        std::ignore = Latencies(watch, sent);  // Only their being done with is waited for.
+        changes += static_cast<int>(sent.size());
+        std::ignore = process.Scrape();
+        rss.push_back(process.ReadMemory().rss);
+      }
+    }
+    const std::string what = std::to_string(changes) + " changes in " +
+                             std::to_string(static_cast<int>(Since(begun).count())) + " s: change of RSS";
+    report_.Add(what, rss.back() - before, "MiB");
+    report_.Add(what + ", second half", rss.back() - rss[rss.size() / 2], "MiB", 1);
+  }
+
   const Setup& setup_;
   Report& report_;
   test::ApiServer& server_;
@@ -279,7 +306,8 @@ int Main(int argc, char** argv) {
                     std::stoi(Environment("PGTIER_BENCH_POLICIES", "2000")),
                     Environment("PGTIER_BENCH_INTERVAL", ""),
                     std::stoi(Environment("PGTIER_BENCH_REST", "60")),
-                    Environment("PGTIER_BENCH_WORKERS", "")};
+                    Environment("PGTIER_BENCH_WORKERS", ""),
+                    Environment("PGTIER_BENCH_PARTS", "")};
   Report report;
   report.Note("cores", std::to_string(sysconf(_SC_NPROCESSORS_ONLN)));
   report.Note("workers", setup.workers.empty() ? "16, the default" : setup.workers);

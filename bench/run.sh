@@ -5,6 +5,7 @@
 # PGTIER_BENCH_INTERVAL=60s     their metrics.interval (absent: the default, 15s)
 # PGTIER_BENCH_REST=300         seconds at rest (60)
 # PGTIER_BENCH_WORKERS=16       the operator's --workers (absent: the default, 16)
+# PGTIER_BENCH_PARTS=idle,policies   some of idle, unrelated, policies, soak (all)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -84,7 +84,13 @@ Saying SayReady(const Outcome& outcome, const crds::ScaleTierPolicyStatus& statu
   }
   std::string standing = Standing(outcome, status);
   if (outcome.resolved.ladder.observe_only) {
-    return {kTrue, standing, "observing: nothing is created or changed. " + outcome.decision.message};
+    // Where the ladder starts nothing is built; the first pass says what the next ones do, and need not be corrected.
+    const core::Decision& decision = outcome.decision;
+    const std::vector<core::Tier>& tiers = outcome.resolved.ladder.tiers;
+    std::string says = decision.verdict == core::Verdict::kStart && tiers.size() > 1
+                           ? core::DescribeWaiting(tiers[1], decision.triggers, outcome.now)
+                           : decision.message;
+    return {kTrue, standing, "observing: nothing is created or changed. " + says};
   }
   if (seen.primary.bad_password) {
     return {kFalse, "SuperuserPasswordRefused",

@@ -25,8 +25,10 @@ PolicyCache::PolicyCache(kube::Client* client, const std::string& namespace_, Wa
 // The whole of it is decoded here, too, so that what is held can be.
 Result<PolicyCache::Held> PolicyCache::Decode(const nlohmann::json& object) {
   PGTIER_ASSIGN_OR_RETURN(crds::ScaleTierPolicy policy, crds::DecodeScaleTierPolicy(object));
-  return Held{policy.meta.generation, policy.meta.deleting, std::move(policy.meta.annotations),
-              kube::DumpWithoutManagedFields(object)};
+  Held held{policy.meta.generation, policy.meta.deleting, std::move(policy.meta.annotations),
+            kube::DumpWithoutManagedFields(object)};
+  held.text.shrink_to_fit();  // What a text grew by would be kept ten thousand times.
+  return held;
 }
 
 std::shared_ptr<const crds::ScaleTierPolicy> PolicyCache::Get(const kube::ObjectKey& key) const {

@@ -219,6 +219,8 @@ Status ScaleTierReconciler::Report(const Outcome& outcome, Deadline deadline, co
   kube::ObjectReference regarding{kScaleTierPolicies.ApiVersion(), std::string(kScaleTierPolicies.kind),
                                   policy.meta.namespace_, policy.meta.name, policy.meta.uid};
   for (const Note& note : MakeNotes(policy.status, status)) {
+    // Where the ladder would start: nothing was entered.
+    if (outcome.resolved.ladder.observe_only && note.reason == "TierEntered") continue;
     log::Info(note.message, {{"event", note.reason}});
     parts_.events->Record({regarding, note.warning, note.reason, "Reconcile", note.message});
   }

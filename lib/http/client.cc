@@ -74,6 +74,7 @@ web::http::http_request Client::Impl::Build(const Request& request) const {
   message.set_request_uri(request.path_and_query);
   auto& headers = message.headers();
   headers.add("User-Agent", options.user_agent);
+  if (!options.tls.server_name.empty()) headers.add("Host", options.tls.server_name);
   if (!request.accept.empty()) headers.add("Accept", request.accept);
   for (const auto& [name, value] : request.headers) headers.add(name, value);
   if (options.bearer_token) {

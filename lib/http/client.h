@@ -22,6 +22,9 @@ struct TlsOptions {
   // The client's own certificate (chain) and key; both or none.
   std::string client_cert_pem;
   std::string client_key_pem;
+  // What the server's certificate must name, where that is not the URL's host. It is then also the request's Host: the
+  // library takes the name from there.
+  std::string server_name;
 };
 
 struct ClientOptions {

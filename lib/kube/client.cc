@@ -16,13 +16,14 @@ namespace {
 constexpr Duration kWatchHeaders = std::chrono::seconds(15);
 constexpr Duration kWatchIdle = std::chrono::seconds(150);
 constexpr Duration kFilesChecked = std::chrono::minutes(1);
+constexpr Duration kExecPatience = std::chrono::seconds(60);
 constexpr int kRetries = 2;
 
 constexpr const char* kJson = "application/json";
 
 }  // namespace
 
-// A CA and a client certificate that are rotated in their files.
+// A CA and a client certificate that are rotated in their files, or by an exec plugin.
 class TlsFiles {
  public:
   TlsFiles(const Config& config, http::Client* client) : config_(config), client_(client) {}
@@ -43,6 +44,17 @@ class TlsFiles {
       return;
     }
     if (client_->ReplaceTls(fresh).has_value()) config_.tls = std::move(fresh);
+  }
+
+  // A certificate that does not come from a file.
+  Status Use(const ExecCredential& credential) {
+    std::lock_guard lock(mutex_);
+    http::TlsOptions fresh = config_.tls;
+    fresh.client_cert_pem = credential.client_cert_pem;
+    fresh.client_key_pem = credential.client_key_pem;
+    PGTIER_RETURN_IF_ERROR(client_->ReplaceTls(fresh));
+    config_.tls = std::move(fresh);
+    return {};
   }
 
  private:
@@ -91,6 +103,10 @@ struct Client::Impl {
   SystemClock clock;
   std::optional<TokenSource> token;
   std::optional<TlsFiles> tls_files;
+  std::optional<ExecSource> exec;
+  std::mutex exec_mutex;
+  std::string exec_token;  // of the credential in use,
+  int exec_number = 0;     // which is the how-manieth
   std::atomic<WriteObserver*> observer = nullptr;
 
   std::mutex mutex;
@@ -127,10 +143,33 @@ struct Client::Impl {
     bool held_ = false;
   };
 
+  // Brings what the next connection and request are made with up to date.
+  Status RefreshCredentials(Deadline deadline, const std::stop_token& stop) {
+    if (tls_files.has_value()) tls_files->Refresh();
+    if (!exec.has_value()) return {};
+    PGTIER_ASSIGN_OR_RETURN(auto current, exec->Get(deadline, stop));
+    std::lock_guard lock(exec_mutex);
+    if (exec_number == current.second) return {};
+    if (!current.first.client_cert_pem.empty()) PGTIER_RETURN_IF_ERROR(tls_files->Use(current.first));
+    exec_token = std::move(current.first.token);
+    exec_number = current.second;
+    return {};
+  }
+
+  // The server took us for nobody (401). Whether another try may go better.
+  bool DropCredentials() {
+    if (token.has_value()) token->Drop();
+    if (exec.has_value()) {
+      std::lock_guard lock(exec_mutex);
+      exec->Drop(exec_number);
+    }
+    return token.has_value() || exec.has_value();
+  }
+
   Result<http::Response> SendOnce(const http::Request& request, Deadline deadline, const std::stop_token& stop) {
     Slot slot(this);
     PGTIER_RETURN_IF_ERROR(slot.Take(deadline, stop));
-    if (tls_files.has_value()) tls_files->Refresh();
+    PGTIER_RETURN_IF_ERROR(RefreshCredentials(deadline, stop));
     return transport->Send(request, deadline, stop);
   }
 
@@ -143,10 +182,7 @@ struct Client::Impl {
       auto response = SendOnce(request, deadline, stop);
       if (!response.has_value()) return response.error().WithContext(what);
       if (response->status < 300) return std::move(response->body);
-      if (response->status == 401 && token.has_value()) {
-        token->Drop();
-        if (!std::exchange(token_renewed, true)) continue;
-      }
+      if (response->status == 401 && DropCredentials() && !std::exchange(token_renewed, true)) continue;
       Error error = ErrorFromStatus(response->status, response->body, what);
       if (error.code != Code::kUnavailable || !response->retry_after.has_value() || retries == kRetries ||
           *response->retry_after >= deadline.Remaining()) {
@@ -209,7 +245,14 @@ Result<std::unique_ptr<Client>> Client::Connect(const Config& config, const Clie
   http_options.base_url = config.server;
   http_options.tls = config.tls;
   http_options.user_agent = options.user_agent;
-  if (!config.token.empty() || !config.token_file.empty()) {
+  http_options.tls.server_name = config.tls_server_name;
+  if (config.exec.has_value()) {
+    impl->exec.emplace(*config.exec, &impl->clock);
+    http_options.bearer_token = [impl] {
+      std::lock_guard lock(impl->exec_mutex);
+      return impl->exec_token;
+    };
+  } else if (!config.token.empty() || !config.token_file.empty()) {
     impl->token.emplace(config.token, config.token_file, &impl->clock);
     http_options.bearer_token = [impl] { return impl->token->Get(); };
   }
@@ -316,9 +359,9 @@ Status Client::Watch(const std::string& path_and_query, bool metadata_only, cons
                      const std::stop_token& stop) {
   auto request = MakeRequest("GET", path_and_query);
   if (metadata_only) request.accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
-  if (impl_->tls_files.has_value()) impl_->tls_files->Refresh();
+  PGTIER_RETURN_IF_ERROR(impl_->RefreshCredentials(Deadline::After(kExecPatience), stop));
   auto seen = [&](const http::Response& head, std::string_view chunk) {
-    if (head.status == 401 && impl_->token.has_value()) impl_->token->Drop();
+    if (head.status == 401) impl_->DropCredentials();
     return on_data(head, chunk);
   };
   return impl_->transport->Stream(request, Deadline::After(kWatchHeaders), kWatchIdle, seen, stop);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lib/base/base64.h"
+#include "lib/kube/json.h"
 
 namespace pgtier::kube {
 namespace {
@@ -66,24 +67,73 @@ Status FillCluster(const Named& cluster, Config* config) {
     return MakeError(Code::kInvalidArgument,
                      "kubeconfig: insecure-skip-tls-verify is never done; give certificate-authority");
   }
-  for (const char* name : {"proxy-url", "tls-server-name"}) {
-    if (!Text(cluster.node, name).empty()) {
-      return MakeError(Code::kUnimplemented, std::string("kubeconfig: ") + name + " is not supported");
-    }
+  if (!Text(cluster.node, "proxy-url").empty()) {
+    return MakeError(Code::kUnimplemented, "kubeconfig: proxy-url is not supported");
   }
+  config->tls_server_name = Text(cluster.node, "tls-server-name");
   PGTIER_ASSIGN_OR_RETURN(config->tls.ca_pem, DataOrFile(cluster, "certificate-authority", &config->ca_file));
   return {};
 }
 
-Status FillUser(const Named& user, Config* config) {
-  if (const YAML::Node exec = user.node["exec"]) {
-    return MakeError(Code::kUnimplemented, "kubeconfig: the user's credentials come from the exec plugin \"" +
-                                               Text(exec, "command") +
-                                               "\", which is not supported yet; use a token or a client certificate");
+// What the command is told of the cluster, where kubeconfig wants it to be.
+std::string ExecInfo(const ExecConfig& exec, bool with_cluster, const Config& config) {
+  nlohmann::json info{{"apiVersion", exec.api_version}, {"kind", "ExecCredential"}, {"spec", {{"interactive", false}}}};
+  if (with_cluster) {
+    nlohmann::json cluster{{"server", config.server}};
+    if (!config.tls_server_name.empty()) cluster["tls-server-name"] = config.tls_server_name;
+    if (!config.tls.ca_pem.empty()) cluster["certificate-authority-data"] = EncodeBase64(config.tls.ca_pem);
+    info["spec"]["cluster"] = std::move(cluster);
   }
-  for (const char* name : {"auth-provider", "username", "as"}) {
+  return DumpJson(info);
+}
+
+// Refuses what client-go refuses, and what would need a person: nobody sits before an operator.
+Status FillExec(const YAML::Node& node, const fs::path& directory, Config* config) {
+  auto bad = [](const std::string& what) { return MakeError(Code::kInvalidArgument, "kubeconfig: exec: " + what); };
+  if (!node.IsMap()) return bad("not a mapping");
+  ExecConfig exec;
+  exec.command = Text(node, "command");
+  if (exec.command.empty()) return bad("no command");
+  // With a slash it is relative to the file, without one it is looked for in PATH.
+  if (exec.command.find('/') != std::string::npos) exec.command = (directory / exec.command).string();
+  exec.api_version = Text(node, "apiVersion");
+  const std::string group = "client.authentication.k8s.io/";
+  if (exec.api_version != group + "v1" && exec.api_version != group + "v1beta1") {
+    return bad("apiVersion is \"" + exec.api_version + "\"; " + group + "v1 and v1beta1 are known");
+  }
+  const std::string mode = Text(node, "interactiveMode");
+  if (mode == "Always") {
+    return MakeError(Code::kUnimplemented, "kubeconfig: exec: interactiveMode Always (" + exec.command +
+                                               " wants to ask a person) is not supported");
+  }
+  if (mode.empty() ? exec.api_version == group + "v1" : mode != "Never" && mode != "IfAvailable") {
+    return bad("interactiveMode must be Never, IfAvailable or Always");
+  }
+  exec.install_hint = Text(node, "installHint");
+  for (const auto& argument : node["args"] ? node["args"] : YAML::Node(YAML::NodeType::Sequence)) {
+    if (!argument.IsScalar()) return bad("args must be texts");
+    exec.args.push_back(argument.Scalar());
+  }
+  for (const auto& variable : node["env"] ? node["env"] : YAML::Node(YAML::NodeType::Sequence)) {
+    if (!variable.IsMap() || Text(variable, "name").empty()) return bad("env must be names and values");
+    exec.env.emplace_back(Text(variable, "name"), Text(variable, "value"));
+  }
+  exec.exec_info = ExecInfo(exec, Text(node, "provideClusterInfo") == "true", *config);
+  config->exec = std::move(exec);
+  return {};
+}
+
+Status FillUser(const Named& user, Config* config) {
+  if (const YAML::Node exec = user.node["exec"]) PGTIER_RETURN_IF_ERROR(FillExec(exec, user.directory, config));
+  for (const char* name : {"auth-provider", "as"}) {
     if (user.node[name]) {
       return MakeError(Code::kUnimplemented, std::string("kubeconfig: the user's ") + name + " is not supported");
+    }
+  }
+  for (const char* name : {"username", "password"}) {
+    if (user.node[name]) {
+      return MakeError(Code::kUnimplemented, std::string("kubeconfig: the user's ") + name +
+                                                 " is not supported: Kubernetes has taken no passwords since 1.19");
     }
   }
   PGTIER_ASSIGN_OR_RETURN(config->tls.client_cert_pem, DataOrFile(user, "client-certificate", &config->cert_file));

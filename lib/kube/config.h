@@ -3,32 +3,37 @@
 
 #include <filesystem>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "lib/base/clock.h"
 #include "lib/base/result.h"
 #include "lib/http/client.h"
+#include "lib/kube/exec_plugin.h"
 
 namespace pgtier::kube {
 
 struct Config {
-  std::string server;      // https://host:port[/prefix]
-  std::string namespace_;  // the context's, or the pod's own; "default" when none is given
-  http::TlsOptions tls;    // contents as of loading
-  std::string token;       // a fixed bearer token, or empty
-  std::string token_file;  // a token that is rotated in place; takes precedence over `token`
-  std::string ca_file;     // where tls.ca_pem came from, when it may be rotated in place
-  std::string cert_file;   // likewise the client's certificate
-  std::string key_file;    // and its key
+  std::string server;              // https://host:port[/prefix]
+  std::string namespace_;          // the context's, or the pod's own; "default" when none is given
+  http::TlsOptions tls;            // contents as of loading
+  std::string token;               // a fixed bearer token, or empty
+  std::string token_file;          // a token that is rotated in place; takes precedence over `token`
+  std::string ca_file;             // where tls.ca_pem came from, when it may be rotated in place
+  std::string cert_file;           // likewise the client's certificate
+  std::string key_file;            // and its key
+  std::string tls_server_name;     // what the server's certificate must name, where not the host of `server`
+  std::optional<ExecConfig> exec;  // a command that prints credentials; takes the place of the token
 };
 
 // The first of these that exists: `explicit_path` (of --kubeconfig; when given it must exist), $KUBECONFIG (a list
 // of files with colons, the first that names a thing wins, as kubectl has it), the pod's service account,
 // ~/.kube/config.
 // Errors: kNotFound: none of them; kInvalidArgument: unreadable, or wants what is never done (skipping TLS
-// verification), or has no context `context`; kUnimplemented: exec plugins, auth providers, passwords, proxies,
-// tls-server-name. `context` empty: the current one; given, a pod's service account is not considered.
+// verification), or has no context `context`; kUnimplemented: exec plugins that must ask a person, auth
+// providers, passwords (which Kubernetes itself has given up), impersonation, proxies. `context` empty: the current
+// one; given, a pod's service account is not considered.
 Result<Config> LoadConfig(const std::string& explicit_path, const std::string& context = "");
 
 // One kubeconfig file's text; relative paths in it start from `directory`. Errors as LoadConfig.

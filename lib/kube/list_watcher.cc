@@ -1,6 +1,9 @@
 #include "lib/kube/list_watcher.h"
 
 #include <algorithm>
+#include <atomic>
+#include <functional>
+#include <thread>
 #include <utility>
 
 #include "lib/base/log.h"
@@ -42,6 +45,36 @@ struct ListWatcher::Round {
   std::string error_body;
   std::optional<Error> refused;  // an ERROR event, or an answer other than 200
   bool expired = false;
+  bool endless = false;  // the initial events have no end that is marked
+};
+
+// Ends a stream when its initial events fall silent.
+class SilenceGuard {
+ public:
+  // All outlive this.
+  SilenceGuard(Duration limit, const std::stop_token& stop)
+      : limit_(limit), link_(stop, [this] { stop_.request_stop(); }), thread_([this](const std::stop_token& over) {
+          while (SleepFor(limit_ / 10, over)) {
+            if (std::chrono::steady_clock::now() - MonoTime(MonoTime::duration(heard_)) < limit_) continue;
+            fell_silent_ = true;
+            stop_.request_stop();
+            return;
+          }
+        }) {}
+
+  void Heard() { heard_ = std::chrono::steady_clock::now().time_since_epoch().count(); }
+  void Disarm() { thread_.request_stop(); }
+  [[nodiscard]] std::stop_token token() const { return stop_.get_token(); }
+  [[nodiscard]] bool fell_silent() const { return fell_silent_; }
+
+ private:
+  const Duration limit_;
+  std::stop_source stop_;
+  std::stop_callback<std::function<void()>> link_;
+  // Until something is there at all other limits count.
+  std::atomic<MonoTime::rep> heard_ = MonoTime::max().time_since_epoch().count();
+  std::atomic<bool> fell_silent_ = false;
+  std::jthread thread_;
 };
 
 ListWatcher::ListWatcher(Client* client, WatchScope scope, WatchSink* sink, Metrics* metrics, WatchTuning tuning)
@@ -139,7 +172,20 @@ ListWatcher::Next ListWatcher::WatchOnce(bool initial_events, const std::stop_to
     round.error_body += chunk.substr(0, kErrorBodyBytes - std::min(kErrorBodyBytes, round.error_body.size()));
     return {};
   };
-  const Status outcome = client_->Watch(WatchPath(initial_events), scope_.metadata_only, on_data, stop);
+  Status outcome;
+  if (initial_events) {
+    SilenceGuard guard(tuning_.initial_silence, stop);
+    auto guarded = [&](const http::Response& head, std::string_view chunk) -> Status {
+      guard.Heard();
+      Status done = on_data(head, chunk);
+      if (!round.initial) guard.Disarm();
+      return done;
+    };
+    outcome = client_->Watch(WatchPath(true), scope_.metadata_only, guarded, guard.token());
+    round.endless = round.endless || (guard.fell_silent() && round.initial && !stop.stop_requested());
+  } else {
+    outcome = client_->Watch(WatchPath(false), scope_.metadata_only, on_data, stop);
+  }
   MarkBroken();
   if (stop.stop_requested()) return Next::kContinue;
   if (round.http_status != 0 && round.http_status != 200) {
@@ -175,6 +221,9 @@ Status ListWatcher::OnEvent(Round& round, std::string_view frame) {
         round.initial = false;
         sink_->EndList();
         MarkOpen();
+      } else if (round.initial) {
+        round.endless = true;
+        return MakeError(Code::kUnimplemented, "a bookmark before the end of the initial events");
       }
       break;
   }
@@ -196,6 +245,11 @@ ListWatcher::Next ListWatcher::Judge(const Round& round, const Status& outcome) 
     }
     Note(round.expired ? "expired" : "refused", round.refused->message);
     return round.expired ? Next::kRelist : Next::kBackOff;
+  }
+  if (round.endless) {
+    watch_list_ = false;
+    Note("no_watch_list", "the end of the initial events is not marked; listing in pages");
+    return Next::kContinue;
   }
   if (!outcome.has_value()) {
     Note("broken", outcome.error().message);

@@ -43,6 +43,9 @@ struct WatchTuning {
   Duration backoff_max = std::chrono::seconds(30);
   int page_size = 500;
   bool use_watch_list = true;
+  // Servers before 1.27 know no WatchList and pass over its parameter: they send what there is, and never the bookmark
+  // that ends it. Silence for so long, or another bookmark, is taken for that; then pages are listed.
+  Duration initial_silence = std::chrono::seconds(10);
 };
 
 class ListWatcher {

@@ -76,8 +76,10 @@ bool ObjectCache::synced() const {
 }
 
 Result<ObjectCache::Child> ObjectCache::Decode(const nlohmann::json& object) const {
-  return Child{StringAt(object, {"metadata", "labels", options_.label}), UidOf(object), VersionOf(object),
-               DumpWithoutManagedFields(object)};
+  Child child{StringAt(object, {"metadata", "labels", options_.label}), UidOf(object), VersionOf(object),
+              DumpWithoutManagedFields(object)};
+  child.text.shrink_to_fit();
+  return child;
 }
 
 void ObjectCache::OnChange(size_t kind, const ObjectKey& key, const ChildPtr& before, const ChildPtr& now) {

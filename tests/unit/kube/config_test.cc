@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "tests/fake/manual_clock.h"
 
@@ -56,6 +57,25 @@ TEST_F(ConfigTest, InlineAndFromFiles) {
   EXPECT_EQ(config->cert_file, "");
 }
 
+TEST_F(ConfigTest, AnExecPlugin) {
+  auto config = ParseKubeconfig(
+      Kubeconfig("server: 'https://x', tls-server-name: y, certificate-authority-data: Y2E=",
+                 "exec: {command: bin/aws, apiVersion: client.authentication.k8s.io/v1beta1, args: [get-token, 3], "
+                 "env: [{name: PROFILE, value: p}], provideClusterInfo: true, installHint: 'get it'}"),
+      directory_);
+  ASSERT_TRUE(config.has_value()) << config.error().message;
+  EXPECT_EQ(config->tls_server_name, "y");
+  ASSERT_TRUE(config->exec.has_value());
+  EXPECT_EQ(config->exec->command, (directory_ / "bin/aws").string());
+  EXPECT_THAT(config->exec->args, testing::ElementsAre("get-token", "3"));
+  EXPECT_THAT(config->exec->env, testing::ElementsAre(std::pair<std::string, std::string>("PROFILE", "p")));
+  EXPECT_EQ(config->exec->install_hint, "get it");
+  EXPECT_EQ(nlohmann::json::parse(config->exec->exec_info),
+            nlohmann::json::parse(R"({"kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1beta1",
+                "spec": {"interactive": false, "cluster": {"server": "https://x", "tls-server-name": "y",
+                         "certificate-authority-data": "Y2E="}}})"));
+}
+
 TEST_F(ConfigTest, WhatIsNotDoneIsSaidByName) {
   struct Case {
     std::string cluster, user, message;
@@ -63,12 +83,21 @@ TEST_F(ConfigTest, WhatIsNotDoneIsSaidByName) {
   };
   const std::string server = "server: 'https://x'";
   for (const auto& [cluster, user, message, code] : std::vector<Case>{
-           {server, "exec: {command: aws, apiVersion: client.authentication.k8s.io/v1}", "aws", Code::kUnimplemented},
+           {server, "exec: {command: aws, interactiveMode: Always, apiVersion: client.authentication.k8s.io/v1}", "aws",
+            Code::kUnimplemented},
+           {server, "exec: {command: aws, apiVersion: client.authentication.k8s.io/v1}", "interactiveMode",
+            Code::kInvalidArgument},
+           {server, "exec: {command: aws, apiVersion: client.authentication.k8s.io/v1alpha1}", "v1alpha1",
+            Code::kInvalidArgument},
+           {server, "exec: {apiVersion: client.authentication.k8s.io/v1}", "no command", Code::kInvalidArgument},
+           {server, "exec: 3", "exec", Code::kInvalidArgument},
+           {server, "exec: {command: a, apiVersion: client.authentication.k8s.io/v1beta1, args: [{}]}", "args",
+            Code::kInvalidArgument},
+           {server, "password: hunter2", "password", Code::kUnimplemented},
            {server, "auth-provider: {name: gcp}", "auth-provider", Code::kUnimplemented},
            {server, "username: admin, password: hunter2", "username", Code::kUnimplemented},
            {server + ", insecure-skip-tls-verify: true", "", "insecure-skip-tls-verify", Code::kInvalidArgument},
            {server + ", proxy-url: 'http://p'", "", "proxy-url", Code::kUnimplemented},
-           {server + ", tls-server-name: y", "", "tls-server-name", Code::kUnimplemented},
            {server + ", certificate-authority: absent.pem", "", "absent.pem", Code::kInvalidArgument},
            {server + ", certificate-authority-data: '!!'", "", "base64", Code::kInvalidArgument},
            {"namespace: x", "", "no server", Code::kInvalidArgument}}) {

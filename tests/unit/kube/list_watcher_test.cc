@@ -68,6 +68,7 @@ class ReflectorTest : public testing::Test {
     tuning.backoff_min = milliseconds(5);
     tuning.backoff_max = milliseconds(20);
     tuning.page_size = 2;
+    tuning.initial_silence = silence_;
     reflector_ = std::make_unique<Reflector<int>>(
         client_.get(), WatchScope{kConfigMaps, "a", "app=x", "", false},
         [](const nlohmann::json& object) -> Result<int> {
@@ -113,6 +114,7 @@ class ReflectorTest : public testing::Test {
     return Eventually([&] { return !Request(requests - 1).empty(); });
   }
 
+  Duration silence_ = seconds(10);
   std::mutex mutex_;
   std::vector<std::string> requests_;
   std::vector<MonoTime> times_;
@@ -309,6 +311,34 @@ TEST_F(ReflectorTest, AServerWithoutWatchListIsListedInPages) {
   EXPECT_THAT(Request(3), HasSubstr("resourceVersion=9"));
   EXPECT_THAT(Request(4), AllOf(Not(HasSubstr("watch")), Not(HasSubstr("continue"))));
   EXPECT_THAT(Request(5), HasSubstr("resourceVersion=20"));
+}
+
+// Before 1.27 a server passes over sendInitialEvents: it sends what there is, and then nothing, or a usual bookmark.
+TEST_F(ReflectorTest, AServerThatNeverEndsTheInitialEventsIsListedInPages) {
+  for (bool bookmark : {false, true}) {
+    silence_ = bookmark ? Duration(seconds(60)) : Duration(milliseconds(200));
+    requests_.clear();
+    Start([bookmark](FaultConnection& connection, int request) {
+      if (request == 0) {
+        connection.BeginChunked();
+        connection.Chunk(EventFrame("ADDED", Object("x", 3)) + EventFrame("ADDED", Object("stale", 4)));
+        if (bookmark) connection.Chunk(EventFrame("BOOKMARK", R"({"metadata":{"resourceVersion":"5"}})"));
+        connection.WaitForPeer();
+      } else if (request == 1) {
+        connection.Reply(200, R"({"metadata":{"resourceVersion":"9"},"items":[)" + Object("x", 8, "7") + "]}");
+      } else {
+        connection.BeginChunked();
+        connection.Chunk(EventFrame("ADDED", Object("y", 10)));
+        connection.WaitForPeer();
+      }
+    });
+    EXPECT_TRUE(Holds("x=7 y=1")) << Held();
+    EXPECT_THAT(Request(0), HasSubstr("sendInitialEvents=true"));
+    EXPECT_THAT(Request(1), AllOf(HasSubstr("limit=2"), Not(HasSubstr("watch"))));
+    EXPECT_THAT(Request(2), HasSubstr("resourceVersion=9"));
+    thread_.request_stop();
+    thread_.join();
+  }
 }
 
 TEST_F(ReflectorTest, UndecodableObjectsAreReportedAndTheirLastStateStays) {
