@@ -98,11 +98,27 @@ struct Routing {
 
 enum class Source { kPrometheus, kPooler, kSql, kHttp, kStatus, kDemand };
 
+struct SqlSource {
+  std::string query;  // One of these two.
+  std::string rows_of;
+  std::string count;  // Estimated | Exact, or empty.
+};
+
+struct HttpSource {
+  std::string url, json_path, timestamp_path;
+  std::optional<double> scale;
+  std::optional<Duration> max_age;
+  std::string token_secret, ca_secret;
+};
+
 struct TriggerSpec {
   core::Trigger rule;  // Threshold, unit, window and tolerances; gap is zero where the default is to be derived.
   Source source = Source::kDemand;
   std::string query;          // Prometheus: PromQL.
   std::string pooler_metric;  // Pooler: Utilisation | ClientsWaiting | MaxWait.
+  SqlSource sql;
+  HttpSource http;
+  std::string status_field;  // Status: ReplicasNeeded.
 };
 
 struct TierSpec {

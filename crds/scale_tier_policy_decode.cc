@@ -115,6 +115,17 @@ void DecodeSource(const FieldReader& field, TriggerSpec& trigger) {
   if (trigger.rule.source.empty()) field.Problem("name", "the trigger has no source");
   trigger.query = field.Child("prometheus").String("query");
   trigger.pooler_metric = field.Child("pooler").String("metric");
+  FieldReader sql = field.Child("sql");
+  trigger.sql = {sql.String("query"), sql.String("rowsOf"), sql.String("count")};
+  FieldReader http = field.Child("http");
+  trigger.http = {http.String("url"),
+                  http.String("jsonPath"),
+                  http.String("timestampPath"),
+                  http.OptionalQuantity("scale"),
+                  http.OptionalDuration("maxAge"),
+                  http.Child("bearerTokenSecret").String("name"),
+                  http.Child("caSecret").String("name")};
+  trigger.status_field = field.Child("status").String("field");
 }
 
 core::Leave DecodeLeave(const FieldReader& field) {

@@ -29,6 +29,14 @@ http::Response Page(int status, std::string body) {
   return response;
 }
 
+// Where the API server is: policies must not have it asked, whatever name they give it.
+std::vector<std::string> AddressesOf(const kube::Config& config) {
+  Result<std::string> host = observe::HostOf(config.server);
+  if (!host.has_value()) return {};
+  constexpr Duration kPatience = std::chrono::seconds(5);
+  return observe::AddressesOf(*host, Deadline::After(kPatience)).value_or(std::vector<std::string>{});
+}
+
 Result<std::string> Identity() {
   const char* pod = std::getenv("POD_NAME");
   PGTIER_ASSIGN_OR_RETURN(std::string token, RandomToken(8));
@@ -48,7 +56,7 @@ class Operator {
     kube::EventRecorderOptions event_options;
     event_options.instance = identity_;
     events_ = std::make_unique<kube::EventRecorder>(client_.get(), &clock_, &metrics_, event_options);
-    prometheus_ = std::make_unique<observe::Prometheus>(observe::AllowedHosts(flags_.allow_hosts));
+    prometheus_ = std::make_unique<observe::Prometheus>(observe::AllowedHosts(flags_.allow_hosts, AddressesOf(config)));
     MakeCaches();
     MakeController();
     PGTIER_RETURN_IF_ERROR(Serve());

@@ -6,10 +6,10 @@
 #include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/observe_external.h"
 #include "controllers/scale_tier/observe_postgres.h"
+#include "controllers/scale_tier/observe_readings.h"
 #include "controllers/scale_tier/resources.h"
 #include "lib/base/base64.h"
 #include "lib/kube/json.h"
-#include "lib/observe/pooler_reading.h"
 
 namespace pgtier::controllers::scale_tier {
 namespace {
@@ -138,39 +138,6 @@ void FindPoolers(Seen& seen) {
   }
 }
 
-// A Secret that a policy names is only read when its owner labelled it for that use; else whoever may write policies
-// could have any Secret of the namespace sent somewhere.
-Result<std::string> ReadUserSecret(kube::Client& client, const std::string& namespace_, const std::string& name,
-                                   const char* use, const char* key, Deadline deadline, const std::stop_token& stop) {
-  if (name.empty()) return std::string();
-  Result<Json> secret = client.Get(kube::kSecrets, {namespace_, name}, deadline, stop);
-  if (!secret.has_value()) {
-    if (secret.error().code != Code::kNotFound) return secret.error();
-    return MakeError(Code::kNotFound, "SecretNotFound: there is no Secret " + name + " in this namespace");
-  }
-  if (kube::StringAt(*secret, {"metadata", "labels", kUseLabel}) != use) {
-    return MakeError(Code::kPermissionDenied,
-                     "SecretNotLabelled: Secret " + name + " lacks the label " + kUseLabel + "=" + use);
-  }
-  std::string text = SecretText(&*secret, key);
-  if (text.empty()) {
-    return MakeError(Code::kFailedPrecondition, "SecretIncomplete: Secret " + name + " has no key " + key);
-  }
-  return text;
-}
-
-core::Reading FromError(const Error& error) { return core::Reading::Unknown(error.message); }
-
-core::Reading ReadPooler(const Seen& seen, const crds::TriggerSpec& trigger, const core::Trigger& rule) {
-  std::vector<poolers::Utilisation> pods;
-  int silent = 0;
-  for (const PoolerPodSeen& pod : seen.poolers) {
-    if (pod.answered) pods.push_back(pod.utilisation);
-    if (pod.ready && !pod.answered) ++silent;
-  }
-  return observe::ReadPoolers(trigger.pooler_metric, pods, silent, rule);
-}
-
 // What any tier allows its replicas.
 Duration LongestLag(const Resolved& resolved) {
   Duration longest{};
@@ -196,44 +163,7 @@ Result<Seen> Observer::Observe(const crds::ScaleTierPolicy& policy, const Resolv
   }
   AskPoolers(seen, deadline, stop);
 
-  // One budget for all queries: a Prometheus that hangs must not keep a lagging replica in routing.
-  Deadline metrics = deadline.AtMost(std::chrono::seconds(5));
-  observe::PrometheusServer server{policy.spec.prometheus_url, "", ""};
-  Result<std::string> token = ReadUserSecret(*client_, policy.meta.namespace_, policy.spec.prometheus_token_secret,
-                                             "http", "token", deadline, stop);
-  Result<std::string> ca = ReadUserSecret(*client_, policy.meta.namespace_, policy.spec.prometheus_ca_secret, "http",
-                                          "ca.crt", deadline, stop);
-  if (token.has_value()) server.token = *token;
-  if (ca.has_value()) server.ca_pem = *ca;
-  for (size_t i = 0; i < policy.spec.tiers.size(); ++i) {
-    const crds::TierSpec& tier = policy.spec.tiers[i];
-    for (size_t j = 0; j < tier.triggers.size(); ++j) {
-      const crds::TriggerSpec& trigger = tier.triggers[j];
-      core::Reading& reading = seen.readings[{tier.name, trigger.rule.name}];
-      switch (trigger.source) {
-        case crds::Source::kPrometheus:
-          reading = !token.has_value() ? FromError(token.error())
-                    : !ca.has_value()  ? FromError(ca.error())
-                                       : prometheus_->Query(server, trigger.query, metrics, stop);
-          break;
-        case crds::Source::kPooler:
-          reading = ReadPooler(seen, trigger, resolved.ladder.tiers[i].triggers[j]);
-          break;
-        case crds::Source::kDemand: {
-          const std::vector<std::string>& demands = policy.spec.demands;
-          bool demanded = std::find(demands.begin(), demands.end(), trigger.rule.name) != demands.end();
-          reading = core::Reading::Of(demanded ? 1 : 0);
-          break;
-        }
-        case crds::Source::kSql:
-        case crds::Source::kHttp:
-        case crds::Source::kStatus:
-          reading = core::Reading::Unknown(std::string(core::kNotAvailable) + ": this release does not read " +
-                                           trigger.rule.source);
-          break;
-      }
-    }
-  }
+  ReadTriggers(policy, resolved, *client_, *prometheus_, check_, seen, deadline, stop);
   return seen;
 }
 

@@ -148,10 +148,7 @@ void FindGapsOfTier(const crds::ScaleTierPolicySpec& spec, size_t index, const s
   }
   for (const crds::TriggerSpec& trigger : tier.triggers) {
     std::string at = path + ".enterWhen[" + trigger.rule.name + "]";
-    if (trigger.source == crds::Source::kSql || trigger.source == crds::Source::kHttp ||
-        trigger.source == crds::Source::kStatus) {
-      gaps.Ignored(at + "." + trigger.rule.source);
-    }
+    if (trigger.source == crds::Source::kStatus) gaps.Ignored(at + "." + trigger.rule.source);
   }
 }
 

@@ -45,6 +45,10 @@ core::Reading ParsePrometheusAnswer(int http_status, const std::string& body) {
     std::string type = answer.is_object() && answer.value("errorType", nlohmann::json()).is_string()
                            ? answer["errorType"].get<std::string>()
                            : "";
+    if (http_status == 401 || http_status == 403) {
+      return core::Reading::Unknown("Unauthorized: HTTP " + std::to_string(http_status) +
+                                    "; check spec.metrics.prometheus.bearerTokenSecret");
+    }
     if (type == "bad_data") return core::Reading::Unknown("BadQuery: Prometheus cannot parse or run the query");
     return core::Reading::Unknown("PrometheusError: HTTP " + std::to_string(http_status));
   }
@@ -68,33 +72,14 @@ core::Reading ParsePrometheusAnswer(int http_status, const std::string& body) {
                                : core::Reading::Unknown("BadAnswer: a sample that is no number");
 }
 
-Result<std::shared_ptr<http::Client>> Prometheus::ClientFor(const PrometheusServer& server) {
-  std::lock_guard lock(mutex_);
-  std::shared_ptr<http::Client>& client = clients_[{server.url, server.ca_pem}];
-  if (client != nullptr) return client;
-  http::ClientOptions options;
-  options.base_url = server.url;
-  options.tls.ca_pem = server.ca_pem;
-  options.max_body_bytes = size_t{1} << 20;
-  PGTIER_ASSIGN_OR_RETURN(std::unique_ptr<http::Client> made, http::Client::Create(std::move(options)));
-  client = std::move(made);
-  return client;
-}
-
 core::Reading Prometheus::Query(const PrometheusServer& server, const std::string& query, Deadline deadline,
                                 const std::stop_token& stop) {
   if (server.url.empty()) return core::Reading::Unknown("NotConfigured: spec.metrics.prometheus.url is not set");
-  if (Status allowed = allowed_.Check(server.url); !allowed.has_value()) {
-    return core::Reading::Unknown("HostNotAllowed: " + allowed.error().message);
-  }
-  Result<std::shared_ptr<http::Client>> client = ClientFor(server);
-  if (!client.has_value()) return core::Reading::Unknown("PrometheusUnreachable: " + client.error().message);
-  http::Request request;
-  request.path_and_query = "/api/v1/query?query=" + PercentEncode(query);
-  request.accept = "application/json";
-  if (!server.token.empty()) request.headers.emplace_back("Authorization", "Bearer " + server.token);
-  Result<http::Response> response = (*client)->Send(request, deadline, stop);
-  if (!response.has_value()) return core::Reading::Unknown("PrometheusUnreachable: " + response.error().message);
+  PrometheusServer base = server;
+  while (base.url.ends_with('/')) base.url.pop_back();
+  Result<http::Response> response =
+      outbound_.Get(base, "/api/v1/query?query=" + PercentEncode(query), "PrometheusUnreachable", deadline, stop);
+  if (!response.has_value()) return core::Reading::Unknown(response.error().message);
   return ParsePrometheusAnswer(response->status, response->body);
 }
 
