@@ -184,9 +184,13 @@ Saying SayDegraded(const Outcome& outcome, const crds::ScaleTierPolicyStatus& st
                                  [](const crds::ReplicaStatus& replica) { return replica.healthy; });
     if (healthy < tier->replicas && outcome.seen.primary.answered) {
       trouble = std::to_string(healthy) + " of " + std::to_string(tier->replicas) + " replicas may take reads";
-      if (healthy == 0) trouble += "; reads go to the primary";
+      bool on_primary = healthy == 0 && tier->route_reads;
+      if (on_primary) trouble += "; reads go to the primary";
       if (!outcome.plan.waiting_for.empty()) trouble += "; waiting for " + outcome.plan.waiting_for;
-      return {kTrue, "ReplicasUnhealthy", trouble};
+      bool lagging = std::any_of(outcome.seen.instances.begin(), outcome.seen.instances.end(), [&](const auto& each) {
+        return each.streaming && each.lag.value_or(Duration::zero()) > tier->max_lag;
+      });
+      return {kTrue, on_primary ? "ReadsOnPrimary" : lagging ? "ReplicaLagging" : "ReplicasUnhealthy", trouble};
     }
   }
   // Standbys first: one with fewer connections than its primary stops replaying.

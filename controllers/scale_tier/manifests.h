@@ -31,7 +31,8 @@ struct RenderContext {
 // --- Secrets and configuration
 nlohmann::json RenderAppSecret(const RenderContext& context, const Credentials& credentials);
 nlohmann::json RenderInternalSecret(const RenderContext& context, const Credentials& credentials);
-nlohmann::json RenderPostgresConfigMap(const RenderContext& context);
+// `max_lag`: see PostgresSettings.
+nlohmann::json RenderPostgresConfigMap(const RenderContext& context, Duration max_lag = std::chrono::seconds(1));
 
 // --- Postgres
 nlohmann::json RenderInstanceService(const RenderContext& context, int ordinal);

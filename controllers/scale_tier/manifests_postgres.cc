@@ -21,10 +21,15 @@ Json PostgresContainer(const RenderContext& context, int ordinal, const std::str
   const crds::ManagedPostgres& managed = *context.policy.spec.managed;
   const std::string& policy = context.policy.meta.name;
   std::string instance = InstanceName(policy, ordinal);
-  Json ready{{"exec", {{"command", Json::array({"pg_isready", "--quiet", "--host=/run/postgresql"})}}},
-             {"periodSeconds", 3},
-             {"timeoutSeconds", 3},
-             {"failureThreshold", 2}};
+  // Once is enough: it tries the server twice itself, and a standby that is out is out.
+  // An image of before keeps its pods, and has no heartbeat.
+  const char* probe =
+      "command -v pgtier-heartbeat >/dev/null && exec pgtier-heartbeat ready; "
+      "exec pg_isready --quiet --host=/run/postgresql";
+  Json ready{{"exec", {{"command", Json::array({"sh", "-c", probe})}}},
+             {"periodSeconds", 1},
+             {"timeoutSeconds", 8},
+             {"failureThreshold", 1}};
   Json container{
       {"name", "postgres"},
       {"image", image},
@@ -125,12 +130,13 @@ Json RenderInternalSecret(const RenderContext& context, const Credentials& crede
                  {"pooler-admin", credentials.pooler_admin}});
 }
 
-Json RenderPostgresConfigMap(const RenderContext& context) {
+Json RenderPostgresConfigMap(const RenderContext& context, Duration max_lag) {
   return {{"apiVersion", "v1"},
           {"kind", "ConfigMap"},
           {"metadata", ObjectMeta(context, PostgresConfig(context.policy.meta.name))},
           {"data",
-           {{"postgresql.conf", RenderPostgresConf(PostgresSettings(*context.policy.spec.managed, context.resolved))},
+           {{"postgresql.conf",
+             RenderPostgresConf(PostgresSettings(*context.policy.spec.managed, context.resolved, max_lag))},
             {"pg_hba.conf", RenderPgHba()}}}};
 }
 

@@ -29,6 +29,15 @@ void NoteReplicas(const crds::ScaleTierPolicyStatus& before, const crds::ScaleTi
     if (replica.routed && !routed) notes.push_back({false, "ReplicaRouted", replica.name + " takes reads"});
     if (!replica.routed && routed) notes.push_back({true, "ReplicaUnrouted", replica.name + " takes no reads now"});
   }
+  if (before.tier != after.tier || !after.target_tier.empty() || after.replicas.empty()) return;
+  bool on_replicas = std::any_of(after.replicas.begin(), after.replicas.end(), [](const auto& r) { return r.routed; });
+  bool were = std::any_of(before.replicas.begin(), before.replicas.end(), [](const auto& r) { return r.routed; });
+  const crds::Condition* degraded = crds::FindCondition(before.conditions, "Degraded");
+  if (were && !on_replicas) {
+    notes.push_back({true, "ReadsOnPrimary", "no replica may take reads; they go to the primary"});
+  } else if (on_replicas && degraded != nullptr && degraded->reason == "ReadsOnPrimary") {
+    notes.push_back({false, "ReadsOnReplicas", "replicas take reads again"});
+  }
 }
 
 }  // namespace
@@ -123,9 +132,19 @@ void ExportMetrics(const Outcome& outcome, const crds::ScaleTierPolicyStatus& st
       continue;
     }
     double seconds = std::chrono::duration<double>(instance.lag.value_or(Duration::zero())).count();
-    metrics.Set("pgtier_replica_lag_seconds", "How long recent WAL takes to be replayed on a replica.",
+    metrics.Set("pgtier_replica_lag_seconds", "How far a replica is behind, by its heartbeat.",
                 with("replica", instance.name), seconds);
   }
+  bool routed = false;
+  for (const crds::ReplicaStatus& replica : status.replicas) {
+    routed = routed || replica.routed;
+    metrics.Set("pgtier_replica_routed", "1 while a replica takes reads.", with("replica", replica.name),
+                replica.routed ? 1 : 0);
+  }
+  const TierSettings* tier = outcome.resolved.Find(status.tier);
+  bool meant = tier != nullptr && tier->replicas > 0 && tier->route_reads;
+  metrics.Set("pgtier_reads_on_primary", "1 while reads go to the primary because no replica may take them.", policy,
+              meant && !routed ? 1 : 0);
 }
 
 }  // namespace pgtier::controllers::scale_tier

@@ -23,6 +23,11 @@ constexpr char kAskInstance[] =
     "(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' "
     "  AND usename NOT LIKE 'pgtier%' AND usename <> 'postgres') AS clients";
 
+// What a standby knows of its own lag: see sql/scale_tier/schema.sql. The next heartbeat was due a quarter of a second
+// after the newest one (images/postgres/pgtier-heartbeat).
+constexpr char kAskStandby[] = "SELECT streams, caught_up, age, clock_offset, quiet FROM pgtier.standby_state()";
+constexpr int64_t kBeatMs = 250;
+
 constexpr char kAskState[] = "SELECT epoch, tier, installed FROM pgtier.state";
 
 Status AskInstance(postgres::Connection& connection, InstanceSeen& instance, Deadline deadline) {
@@ -33,6 +38,20 @@ Status AskInstance(postgres::Connection& connection, InstanceSeen& instance, Dea
   PGTIER_ASSIGN_OR_RETURN(instance.config_error, row.Get<std::string>("config_error"));
   PGTIER_ASSIGN_OR_RETURN(instance.clients, row.Get<int64_t>("clients"));
   instance.answered = true;
+  return {};
+}
+
+Status AskStandby(postgres::Connection& connection, InstanceSeen& instance, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(postgres::Rows rows, connection.Query(kAskStandby, deadline));
+  PGTIER_ASSIGN_OR_RETURN(postgres::Row row, rows.Single());
+  PGTIER_ASSIGN_OR_RETURN(bool streams, row.Get<bool>("streams"));
+  PGTIER_ASSIGN_OR_RETURN(bool caught_up, row.Get<bool>("caught_up"));
+  PGTIER_ASSIGN_OR_RETURN(int64_t lag, row.Get<int64_t>("age"));
+  PGTIER_ASSIGN_OR_RETURN(std::optional<int64_t> clock_offset, row.Find<int64_t>("clock_offset"));
+  PGTIER_ASSIGN_OR_RETURN(std::optional<int64_t> quiet, row.Find<int64_t>("quiet"));
+  lag -= clock_offset.value_or(0) + kBeatMs;
+  if (streams && caught_up && quiet.has_value()) lag = std::min(lag, *quiet);
+  instance.lag = std::chrono::milliseconds(std::max<int64_t>(lag, 0));
   return {};
 }
 
@@ -139,7 +158,8 @@ postgres::ConnectOptions ConnectTo(const std::string& ip, const std::string& rol
   options.application_name = "pgtier-operator";
   // The application owns its database and may set a search_path there; no function of its may stand in for the
   // system's.
-  options.options = "-c search_path=pg_catalog";
+  // A standby out of reads closes idle sessions (pgtier-heartbeat), but not this.
+  options.options = "-c search_path=pg_catalog -c idle_session_timeout=0";
   return options;
 }
 
@@ -161,12 +181,15 @@ void AskInstances(Seen& seen, const std::string& database, Deadline deadline, co
   }
   AskPrimaryInstance(seen, *primary, database, deadline.AtMost(kPatience), stop);
   for (InstanceSeen& instance : seen.instances) {
-    if (instance.ordinal == seen.primary_ordinal || !instance.pod_ready) continue;
-    Deadline patience = deadline.AtMost(kPatience);
+    // One that is not ready may be out of reads only, and can say how far it is behind.
+    if (instance.ordinal == seen.primary_ordinal || instance.pod_ip.empty()) continue;
+    Deadline patience = deadline.AtMost(instance.pod_ready ? kPatience : kPatience / 2);
     Result<postgres::Connection> connection = postgres::Connection::Open(
         ConnectTo(instance.pod_ip, kMonitorRole, seen.credentials->monitor, database), patience, stop);
     Status asked = connection.has_value() ? AskInstance(*connection, instance, patience) : Status(connection.error());
-    if (!asked.has_value()) instance.trouble = asked.error().message;
+    if (!asked.has_value() && instance.pod_ready) instance.trouble = asked.error().message;
+    // A server whose schema is older has no heartbeat: what the primary says of its lag stands.
+    if (asked.has_value()) std::ignore = AskStandby(*connection, instance, patience);
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/planner.h"
+#include "lib/base/time_format.h"
 #include "lib/kube/json.h"
 
 namespace pgtier::controllers::scale_tier {
@@ -88,6 +89,20 @@ std::vector<int> ReplicaOrdinals(int primary_ordinal, int replicas) {
 bool IsRouted(const crds::ScaleTierPolicyStatus& status, const std::string& replica) {
   return std::any_of(status.replicas.begin(), status.replicas.end(),
                      [&](const crds::ReplicaStatus& each) { return each.name == replica && each.routed; });
+}
+
+std::string LagInWords(const InstanceSeen& instance, Duration max_lag) {
+  if (instance.lag.value_or(Duration::zero()) > max_lag) {
+    // Whole seconds: the text of a condition must not change with every reading.
+    Duration lag = *instance.lag;
+    if (lag > std::chrono::seconds(2)) lag = std::chrono::floor<std::chrono::seconds>(lag);
+    lag = std::chrono::round<std::chrono::milliseconds>(lag);
+    return "lags " + FormatDuration(lag) + ", over maxLag " + FormatDuration(max_lag) + "; it takes no reads";
+  }
+  if (instance.answered && !instance.pod_ready) {
+    return "to stay below half of maxLag " + FormatDuration(max_lag) + " before it takes reads";
+  }
+  return "to catch up with the primary";
 }
 
 bool MayTakeReads(const InstanceSeen& instance, const PrimarySeen& primary, Duration max_lag, bool routed) {

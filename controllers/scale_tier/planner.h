@@ -81,6 +81,9 @@ class Planner {
   Plan plan_;
 };
 
+// Why a standby that streams takes no reads: "lags 12s, over maxLag 1s; it takes no reads".
+std::string LagInWords(const InstanceSeen& instance, Duration max_lag);
+
 // Whether status says that the replica takes reads.
 bool IsRouted(const crds::ScaleTierPolicyStatus& status, const std::string& replica);
 

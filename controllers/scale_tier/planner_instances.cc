@@ -29,7 +29,7 @@ std::string TroubleInWords(const InstanceSeen& instance) {
 void Planner::AddSecretsAndConfig() {
   Apply(kube::kSecrets, RenderAppSecret(context_, credentials_));
   Apply(kube::kSecrets, RenderInternalSecret(context_, credentials_));
-  Apply(kube::kConfigMaps, RenderPostgresConfigMap(context_));
+  Apply(kube::kConfigMaps, RenderPostgresConfigMap(context_, tier_.max_lag));
 }
 
 // The image of the primary is pinned: a new release of pgtier restarts no database by itself. Status knows it
@@ -111,7 +111,20 @@ std::string Planner::BootstrapHash() const {
 
 void Planner::AddReplicas() {
   if (!seen_.primary.answered || seen_.primary.installed.empty()) return;
-  for (int ordinal : Replicas()) AddReplica(ordinal);
+  // One base backup at a time: two take the primary's processor and disk twice. One whose pod has trouble holds up
+  // nobody.
+  bool cloning = false;
+  for (int ordinal : Replicas()) {
+    std::string name = InstanceName(policy(), ordinal);
+    if (cloning && seen_.Object(kube::kStatefulSets, name) == nullptr) {
+      Wait(name + ": the replica before it to be cloned");
+      continue;
+    }
+    AddReplica(ordinal);
+    const InstanceSeen* instance = Instance(ordinal);
+    cloning =
+        cloning || instance == nullptr || (!instance->pod_ready && !instance->answered && instance->trouble.empty());
+  }
 }
 
 void Planner::AddReplica(int ordinal) {
@@ -125,13 +138,15 @@ void Planner::AddReplica(int ordinal) {
   if (!seen_.primary.slots.contains(SlotName(name))) plan_.actions.emplace_back(EnsureSlot{SlotName(name)});
   AddInstance(ordinal);
   const InstanceSeen* instance = Instance(ordinal);
-  if (instance == nullptr || !instance->pod_ready) {
-    std::string trouble = instance == nullptr ? "" : TroubleInWords(*instance);
+  std::string trouble = instance == nullptr ? "" : TroubleInWords(*instance);
+  // One that is not ready and answers is out of reads: it is no base backup, and no trouble of its pod.
+  if (instance == nullptr || (!instance->pod_ready && (!instance->answered || !trouble.empty()))) {
     Wait(name + ": base backup of the primary" + (trouble.empty() ? "" : " (" + trouble + ")"));
   } else if (!instance->streaming) {
     Wait(name + ": to stream from the primary");
   } else if (!MayTakeReads(*instance, seen_.primary, tier_.max_lag, IsRouted(context_.policy.status, name))) {
-    Wait(name + ": to catch up with the primary");
+    bool entering = decision_.from != decision_.to;
+    Wait(name + ": " + (entering ? "to catch up with the primary" : LagInWords(*instance, tier_.max_lag)));
   } else if (tier_.route_reads) {
     plan_.routed.push_back(name);
   }
@@ -182,7 +197,8 @@ void Planner::RemoveSurplusReplicas() {
 }
 
 void Planner::AddReloads() {
-  std::string wanted = PostgresSettings(*context_.policy.spec.managed, context_.resolved)[kConfigSetting];
+  std::string wanted =
+      PostgresSettings(*context_.policy.spec.managed, context_.resolved, tier_.max_lag)[kConfigSetting];
   for (const InstanceSeen& instance : seen_.instances) {
     if (!instance.answered) continue;
     // What stands in the file and is refused would keep the server from its next start.

@@ -71,6 +71,11 @@ Status Planner::AddPoolers() {
 Status Planner::AddPooler(const std::string& endpoint, const std::vector<poolers::Server>& servers) {
   PGTIER_ASSIGN_OR_RETURN(poolers::PgBouncerSettings settings,
                           PoolerSettingsFor(context_, tier_, servers, credentials_));
+  // A session's connection is its client's own for as long as that stays, and keeps PgBouncer's reset. An external
+  // server has no heartbeat beside it.
+  if (endpoint == "ro" && !plan_.routed.empty() && settings.pool_mode != "session" && !IsExternal()) {
+    settings.server_release_query = poolers::kLeaveWhenOut;
+  }
   PGTIER_ASSIGN_OR_RETURN(Json secret, RenderPoolerSecret(context_, endpoint, settings, credentials_));
   Apply(kube::kSecrets, std::move(secret));
   Apply(kube::kDeployments, RenderPooler(context_, tier_, endpoint));

@@ -47,7 +47,8 @@ std::string PreloadLibraries(const crds::ManagedPostgres& managed) {
 
 }  // namespace
 
-std::map<std::string, std::string> PostgresSettings(const crds::ManagedPostgres& managed, const Resolved& resolved) {
+std::map<std::string, std::string> PostgresSettings(const crds::ManagedPostgres& managed, const Resolved& resolved,
+                                                    Duration max_lag) {
   double memory = BytesOf(managed.limits, "memory", BytesOf(managed.requests, "memory", 1024 * kMiB));
   double volume = BytesOf({{"size", managed.storage_size}}, "size", 10240 * kMiB);
   std::map<std::string, std::string> settings = {
@@ -83,6 +84,10 @@ std::map<std::string, std::string> PostgresSettings(const crds::ManagedPostgres&
       {"shared_preload_libraries", PreloadLibraries(managed)},
       {"cron.database_name", managed.database},
       {"logging_collector", "off"},
+      // What the instance's own heartbeat reads, and the file by which it takes itself out of reads.
+      {"pgtier.database", managed.database},
+      {"pgtier.max_lag", std::to_string(std::chrono::ceil<std::chrono::milliseconds>(max_lag).count())},
+      {"include_if_exists", "/run/postgresql/pgtier-routing.conf"},
   };
   for (const auto& [name, value] : owned) settings[name] = value;
   // A server says by this which configuration it has loaded.

@@ -13,7 +13,9 @@ namespace pgtier::controllers::scale_tier {
 inline constexpr char kConfigSetting[] = "pgtier.config";
 
 // Every setting of a managed instance: pgtier's own, those scaled to its memory and volume, and the policy's over them.
-std::map<std::string, std::string> PostgresSettings(const crds::ManagedPostgres& managed, const Resolved& resolved);
+// `max_lag`: beyond it a standby takes itself out of reads; the tier's.
+std::map<std::string, std::string> PostgresSettings(const crds::ManagedPostgres& managed, const Resolved& resolved,
+                                                    Duration max_lag = std::chrono::seconds(1));
 
 // postgresql.conf, sorted, values quoted as the file's grammar demands (PostgreSQL, 19.1.2).
 std::string RenderPostgresConf(const std::map<std::string, std::string>& settings);

@@ -51,7 +51,8 @@ struct InstanceSeen {
   // As the primary sees a standby.
   bool streaming = false;
   std::optional<postgres::Lsn> replayed;
-  std::optional<Duration> lag;  // Nothing while idle and caught up.
+  // By its own heartbeat; of a server that has none, by the primary: nothing while idle and caught up.
+  std::optional<Duration> lag;
 };
 
 // The primary, as asked over SQL.

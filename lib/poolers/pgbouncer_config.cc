@@ -125,6 +125,8 @@ void AddConnections(ParameterList& list, const PgBouncerSettings& s) {
   list.Milliseconds("server_login_retry", s.server_login_retry);
   list.Seconds("server_connect_timeout", s.server_connect_timeout);
   list.Seconds("server_check_delay", s.server_check_delay);
+  list.Text("server_reset_query", s.server_release_query);
+  list.Number("server_reset_query_always", s.server_release_query.empty() ? std::optional<int64_t>() : 1);
   list.Seconds("query_wait_timeout", s.query_wait_timeout);
   list.Number("max_prepared_statements", s.max_prepared_statements);
 }

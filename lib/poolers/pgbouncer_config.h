@@ -30,6 +30,12 @@ struct PgBouncerDatabase {
   std::optional<int> max_db_connections;
 };
 
+// A release query: a connection to a replica that is out of reads ends itself between two transactions, where nobody
+// sees it (docs/decisions/0042).
+inline constexpr char kLeaveWhenOut[] =
+    "SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid()) "
+    "WHERE pg_catalog.current_setting('pgtier.routing', true) = 'out'";
+
 // [pgbouncer]. Defaults are pgtier's, not PgBouncer's.
 struct PgBouncerSettings {
   std::vector<PgBouncerDatabase> databases;
@@ -50,6 +56,8 @@ struct PgBouncerSettings {
   std::chrono::milliseconds server_login_retry{100};
   std::optional<std::chrono::seconds> server_connect_timeout;
   std::chrono::seconds server_check_delay{30};
+  // Runs on a server connection after each transaction, when its client has its answer already. Empty: none.
+  std::string server_release_query;
   std::optional<std::chrono::seconds> query_wait_timeout;
   int max_prepared_statements = 200;
 

@@ -64,7 +64,7 @@ Result<std::unique_ptr<LocalPostgres>> LocalPostgres::StartStandby(const LocalPo
                                       "fast",
                                       "--no-sync",
                                       "-h",
-                                      "127.0.0.1",
+                                      primary.address_,
                                       "-p",
                                       std::to_string(primary.port_),
                                       "-U",
@@ -79,13 +79,14 @@ Result<std::unique_ptr<LocalPostgres>> LocalPostgres::StartStandby(const LocalPo
 }
 
 Status LocalPostgres::Configure(const PostgresOptions& options) {
-  std::string conf =
-      "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nfsync = off\nshared_buffers = 32MB\n"
-      "wal_level = logical\nmax_wal_size = 256MB\nlog_min_duration_statement = -1\n";
+  std::string conf = "listen_addresses = '" + options.address +
+                     "'\nunix_socket_directories = ''\nfsync = off\nshared_buffers = 32MB\n"
+                     "wal_level = logical\nmax_wal_size = 256MB\nlog_min_duration_statement = -1\n";
   for (const std::string& line : options.conf) conf += line + "\n";
+  address_ = options.address;
   Status started;
   for (int attempt = 0; attempt < kStartTries; ++attempt) {
-    port_ = FreePort();
+    port_ = options.port == 0 ? FreePort() : options.port;
     folder_.Append("data/postgresql.conf", conf + "port = " + std::to_string(port_) + "\n");
     started = StartServer();
     if (started.has_value()) break;
@@ -109,7 +110,7 @@ LocalPostgres::~LocalPostgres() {
 
 postgres::ConnectOptions LocalPostgres::Options(const std::string& database) const {
   postgres::ConnectOptions options;
-  options.host = "127.0.0.1";
+  options.host = address_;
   options.port = port_;
   options.database = database;
   options.user = "postgres";

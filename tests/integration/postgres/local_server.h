@@ -59,6 +59,8 @@ struct PostgresOptions {
   std::vector<std::string> conf;  // lines of postgresql.conf
   std::string application_name;   // of a standby: how its primary lists it
   std::string slot;               // of a standby: its slot on the primary, made by the clone; empty: none
+  std::string address = "127.0.0.1";
+  int port = 0;  // 0: a free one
 };
 
 class LocalPostgres {
@@ -76,6 +78,8 @@ class LocalPostgres {
   [[nodiscard]] int port() const { return port_; }
   [[nodiscard]] pid_t pid() const { return process_.pid(); }
   [[nodiscard]] std::string Log() const { return folder_.Read("log"); }
+  // Its files; the data directory is "data".
+  [[nodiscard]] const ServerFolder& folder() const { return folder_; }
 
   // Fast shutdown (SIGINT), at most 20 s; Restart starts it again on the same port.
   Status Stop();
@@ -88,6 +92,7 @@ class LocalPostgres {
   Status StartServer();
   ServerFolder folder_;
   ServerProcess process_;
+  std::string address_;
   int port_ = 0;
 };
 

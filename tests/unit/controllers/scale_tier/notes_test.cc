@@ -53,6 +53,25 @@ TEST(Notes, ReplicasThatLeaveAndComeBack) {
   EXPECT_THAT(Reasons(scene.MakePass().notes), ElementsAre("Recovered", "ReplicaRouted"));
 }
 
+TEST(Notes, WithNoReplicaLeftReadsGoToThePrimaryAndPeopleAreTold) {
+  Scene scene;
+  Read(scene, "by-hand", core::Reading::Of(1));
+  scene.Settle();
+  for (const char* name : {"kyoyu-2", "kyoyu-3"}) scene.Instance(name).lag = std::chrono::seconds(12);
+  Scene::Pass pass = scene.MakePass();
+  EXPECT_THAT(Reasons(pass.notes),
+              ElementsAre("! Degraded", "! ReplicaUnrouted", "! ReplicaUnrouted", "! ReadsOnPrimary"));
+  EXPECT_EQ(scene.ConditionOf("Degraded").reason, "ReadsOnPrimary");
+  EXPECT_THAT(scene.ConditionOf("Degraded").message,
+              HasSubstr("0 of 2 replicas may take reads; reads go to the primary; waiting for kyoyu-2: lags 12s, over "
+                        "maxLag 1s"));
+  EXPECT_EQ(scene.ConditionOf("Ready").status, "True");
+  scene.Instance("kyoyu-3").lag = std::chrono::seconds(0);
+  pass = scene.MakePass();
+  EXPECT_THAT(Reasons(pass.notes), ElementsAre("ReplicaRouted", "ReadsOnReplicas"));
+  EXPECT_EQ(scene.ConditionOf("Degraded").reason, "ReplicaLagging");
+}
+
 TEST(Notes, ASilentPrimaryIsNoNewsOfReplicas) {
   Scene scene;
   Read(scene, "by-hand", core::Reading::Of(1));

@@ -108,12 +108,28 @@ TEST(PlanClimb, SlotsComeBeforeTheInstancesThatUseThem) {
   Scene scene;
   scene.Settle();
   Plan plan = scene.PlanFor("one", "two");
-  std::vector<std::string> words = InWords(plan);
+  EXPECT_EQ(plan.waiting_for, "kyoyu-2: base backup of the primary");
   for (const char* ordinal : {"2", "3"}) {
+    std::vector<std::string> words = InWords(scene.PlanFor("one", "two"));
     EXPECT_LT(PlaceOf(words, std::string("slot pgtier_kyoyu_") + ordinal),
               PlaceOf(words, std::string("apply StatefulSet kyoyu-") + ordinal));
+    scene.Carry(scene.PlanFor("one", "two"));
+    scene.StartPods();
   }
   EXPECT_EQ(plan.waiting_for, "kyoyu-2: base backup of the primary");
+}
+
+TEST(PlanClimb, ReplicasAreClonedOneAfterTheOther) {
+  Scene scene;
+  scene.Settle();
+  scene.Carry(scene.PlanFor("one", "two"));
+  EXPECT_THAT(InWords(scene.PlanFor("one", "two")), IsEmpty()) << "a base backup runs";
+  Scene broken = scene;
+  broken.Instance("kyoyu-2").trouble = "Unschedulable: 0/1 nodes";
+  EXPECT_THAT(InWords(broken.PlanFor("one", "two")), Contains("apply StatefulSet kyoyu-3")) << "it may take for ever";
+  scene.StartPods();
+  scene.Instance("kyoyu-2").lag = std::chrono::hours(1);
+  EXPECT_THAT(InWords(scene.PlanFor("one", "two")), Contains("apply StatefulSet kyoyu-3")) << "it only has to catch up";
 }
 
 TEST(PlanClimb, NoReplicaIsMadeBeforeThePrimaryHasItsRoles) {
@@ -127,9 +143,10 @@ TEST(PlanClimb, NoReplicaIsMadeBeforeThePrimaryHasItsRoles) {
 TEST(PlanClimb, ReadsMoveWhenAllReplicasMayTakeThem) {
   Scene scene;
   scene.Settle();
-  scene.Carry(scene.PlanFor("one", "two"));
-  EXPECT_THAT(InWords(scene.PlanFor("one", "two")), IsEmpty()) << "base backups run";
-  scene.StartPods();
+  for (int replica = 0; replica < 2; ++replica) {
+    scene.Carry(scene.PlanFor("one", "two"));
+    scene.StartPods();
+  }
   scene.Instance("kyoyu-3").lag = std::chrono::seconds(5);
   Plan waiting = scene.PlanFor("one", "two");
   EXPECT_THAT(InWords(waiting), IsEmpty()) << "one of two must not take reads";
@@ -150,8 +167,10 @@ TEST(PlanClimb, ReadsMoveWhenAllReplicasMayTakeThem) {
 TEST(PlanClimb, TheTierIsRecordedWhenThePoolersSayThatTheyRunIt) {
   Scene scene;
   scene.Settle();
-  scene.Carry(scene.PlanFor("one", "two"));
-  scene.StartPods();
+  for (int replica = 0; replica < 2; ++replica) {
+    scene.Carry(scene.PlanFor("one", "two"));
+    scene.StartPods();
+  }
   std::vector<poolers::DatabaseStats> before = scene.PoolerPod("ro").databases;
   scene.Carry(scene.PlanFor("one", "two"));
   std::vector<poolers::DatabaseStats> after = scene.PoolerPod("ro").databases;

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include "controllers/scale_tier/names.h"
+#include "lib/base/base64.h"
 #include "lib/base/time_format.h"
 #include "tests/support/yaml.h"
 #include "tests/unit/controllers/scale_tier/scene.h"
@@ -60,6 +61,42 @@ TEST_F(PlanReplicas, NoneHealthyMeansThePrimary) {
   scene_.Carry(Hold());
   EXPECT_EQ(scene_.RoutedTo("ro"), kPrimaryHost);
   EXPECT_EQ(scene_.RoutedTo("rw"), kPrimaryHost);
+}
+
+TEST_F(PlanReplicas, OneThatTookItselfOutIsLaggingAndNotBroken) {
+  InstanceSeen& lagging = scene_.Instance("kyoyu-2");
+  lagging.pod_ready = false;  // As its own readiness has it; it answers and streams.
+  lagging.lag = std::chrono::milliseconds(12345);
+  Plan plan = Hold();
+  EXPECT_EQ(plan.waiting_for, "kyoyu-2: lags 12s, over maxLag 1s; it takes no reads");
+  EXPECT_THAT(plan.routed, ElementsAre("kyoyu-3"));
+  lagging.lag = std::chrono::milliseconds(0);
+  EXPECT_EQ(Hold().waiting_for, "kyoyu-2: to stay below half of maxLag 1s before it takes reads");
+  lagging.answered = false;
+  EXPECT_EQ(Hold().waiting_for, "kyoyu-2: base backup of the primary");
+}
+
+TEST_F(PlanReplicas, ConnectionsToReplicasLeaveByThemselvesAndOthersDoNot) {
+  auto ini = [&](const std::string& secret) {
+    const Json* object = scene_.seen.Object(kube::kSecrets, secret);
+    return *DecodeBase64((*object)["data"]["pgbouncer.ini"].get<std::string>());
+  };
+  EXPECT_THAT(ini("kyoyu-pooler-ro"), HasSubstr("pgtier.routing"));
+  EXPECT_THAT(ini("kyoyu-pooler-rw"), Not(HasSubstr("server_reset_query")));
+  scene_.Instance("kyoyu-2").lag = scene_.Instance("kyoyu-3").lag = std::chrono::seconds(9);
+  scene_.Carry(Hold());
+  EXPECT_THAT(ini("kyoyu-pooler-ro"), Not(HasSubstr("server_reset_query"))) << "reads are on the primary";
+}
+
+TEST_F(PlanReplicas, AnotherMaxLagReachesTheInstances) {
+  Json tiers = TwoTiers()["spec"]["tiers"];
+  tiers[1]["readReplicas"]["maxLag"] = "1500ms";
+  scene_.Edit(TwoTiers({{"tiers", tiers}}));
+  EXPECT_THAT(InWords(Hold()), ElementsAre("apply ConfigMap kyoyu-postgres", "sync kyoyu-1-0", "reload kyoyu-1",
+                                           "sync kyoyu-2-0", "reload kyoyu-2", "sync kyoyu-3-0", "reload kyoyu-3"));
+  scene_.Carry(Hold());
+  std::string conf = (*scene_.seen.Object(kube::kConfigMaps, "kyoyu-postgres"))["data"]["postgresql.conf"];
+  EXPECT_THAT(conf, HasSubstr("pgtier.max_lag = '1500'"));
 }
 
 TEST_F(PlanReplicas, APrimaryThatDoesNotAnswerChangesNothing) {
