@@ -221,6 +221,7 @@ struct Summary {
 
 struct ScaleTierPolicyStatus {
   int64_t observed_generation = 0;
+  int64_t closed_clients = 0;  // Idle ones of former poolers, since the policy was made.
   std::string tier;
   std::optional<WallTime> tier_since;
   std::string next_tier;

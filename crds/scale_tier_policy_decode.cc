@@ -241,6 +241,7 @@ Observation DecodeObservation(const FieldReader& field) {
 ScaleTierPolicyStatus DecodeStatus(const FieldReader& field) {
   ScaleTierPolicyStatus status;
   status.observed_generation = field.OptionalInt("observedGeneration").value_or(0);
+  status.closed_clients = field.OptionalInt("closedClients").value_or(0);
   status.tier = field.String("tier");
   status.tier_since = field.OptionalTime("tierSince");
   status.next_tier = field.String("nextTier");

@@ -123,6 +123,7 @@ Json EncodeStatus(const ScaleTierPolicyStatus& status) {
   Put(object, "targetTier", status.target_tier);
   Put(object, "systemIdentifier", status.system_identifier);
   Put(object, "image", status.image);
+  if (status.closed_clients > 0) object["closedClients"] = status.closed_clients;
   PutList(object, "tiers", status.tiers, EncodeTier);
   PutList(object, "replicas", status.replicas, EncodeReplica);
   if (!status.plan.hash.empty()) object["plan"] = EncodePlan(status.plan);

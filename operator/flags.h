@@ -20,6 +20,7 @@ struct Flags {
   std::vector<std::string> allow_hosts;
   std::string postgres_image;
   std::string pgbouncer_image;
+  std::string pgcat_image;
   std::string log_level = "info";
 };
 

@@ -91,7 +91,7 @@ class Operator {
   void MakeController() {
     reconciler_ = std::make_unique<scale_tier::ScaleTierReconciler>(scale_tier::ScaleTierReconciler::Parts{
         client_.get(), events_.get(), prometheus_.get(), &clock_, &metrics_,
-        scale_tier::Images{flags_.postgres_image, flags_.pgbouncer_image},
+        scale_tier::Images{flags_.postgres_image, flags_.pgbouncer_image, flags_.pgcat_image},
         [this](const kube::ObjectKey& key) { return policies_->Get(key); }, children_.get(),
         scale_tier::RefuseSpecialHosts({"kubernetes.default.svc", apiserver_})});
     controllers::ControllerOptions options;

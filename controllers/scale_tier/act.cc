@@ -8,6 +8,7 @@
 #include "lib/base/time_format.h"
 #include "lib/kube/json.h"
 #include "lib/poolers/pgbouncer_admin.h"
+#include "lib/poolers/pgcat_admin.h"
 #include "lib/postgres/catalogue.h"
 
 namespace pgtier::controllers::scale_tier {
@@ -18,6 +19,8 @@ using Json = nlohmann::json;
 // How long one pass waits for the kubelet to bring a pod's files up to date; the next pass goes on where it ended.
 constexpr Duration kSyncPatience = std::chrono::seconds(4);
 constexpr Duration kSyncPoll = std::chrono::milliseconds(200);
+// For as long as a new configuration may take to reach a pod whose node is slow; it ends every ban.
+constexpr std::chrono::seconds kBan{300};
 
 // Carries out one action; what all of them need is gathered once.
 class Step {
@@ -116,6 +119,60 @@ class Step {
     return {};
   }
 
+  Status operator()(const ReloadPgCat& action) {
+    PGTIER_ASSIGN_OR_RETURN(poolers::PgCatAdmin admin,
+                            poolers::PgCatAdmin::Open(ConnectToConsole(action.ip, credentials_), deadline_, stop_));
+    Deadline patience = deadline_.AtMost(kSyncPatience);
+    while (true) {
+      PGTIER_RETURN_IF_ERROR(admin.Reload(deadline_));
+      PGTIER_ASSIGN_OR_RETURN(auto config, admin.ShowConfig(deadline_));
+      PGTIER_ASSIGN_OR_RETURN(auto databases, admin.ShowDatabases(deadline_));
+      PGTIER_ASSIGN_OR_RETURN(auto differences, poolers::CompareWithRunning(action.settings, config, databases));
+      if (differences.empty()) break;
+      if (patience.Expired() || !SleepFor(kSyncPoll, stop_)) return {};  // The next pass tries again.
+    }
+    log::Info("pooler took its configuration", {{"pod", action.pod}});
+    return {};
+  }
+
+  Status operator()(const BanReplica& action) {
+    PGTIER_ASSIGN_OR_RETURN(poolers::PgCatAdmin admin,
+                            poolers::PgCatAdmin::Open(ConnectToConsole(action.ip, credentials_), deadline_, stop_));
+    PGTIER_RETURN_IF_ERROR(admin.Ban(action.host, kBan, deadline_));
+    log::Info("banned", {{"pod", action.pod}, {"host", action.host}});
+    return {};
+  }
+
+  Status operator()(const UnbanReplica& action) {
+    PGTIER_ASSIGN_OR_RETURN(poolers::PgCatAdmin admin,
+                            poolers::PgCatAdmin::Open(ConnectToConsole(action.ip, credentials_), deadline_, stop_));
+    PGTIER_RETURN_IF_ERROR(admin.Unban(action.host, deadline_));
+    log::Info("not banned any more", {{"pod", action.pod}, {"host", action.host}});
+    return {};
+  }
+
+  Status operator()(const MarkDraining& action) {
+    Json since = action.draining ? Json(FormatTime(SystemClock().Now())) : Json();
+    Json patch{{"metadata", {{"annotations", {{kDrainingAnnotation, since}}}}}};
+    Result<Json> patched =
+        client_.MergePatch(kube::kDeployments, {policy_.meta.namespace_, action.deployment}, patch, deadline_, stop_);
+    if (!patched.has_value()) return patched.error();
+    log::Info(action.draining ? "waiting for its clients to finish" : "in use again", {{"pooler", action.deployment}});
+    return {};
+  }
+
+  Status operator()(const ShutDownPooler& action) {
+    postgres::ConnectOptions console = ConnectToConsole(action.ip, credentials_);
+    log::Info("closing clients of a former pooler", {{"pod", action.pod}});
+    // One that cannot be told ends all the same, by its pod's end.
+    if (action.pgcat) {
+      Result<poolers::PgCatAdmin> admin = poolers::PgCatAdmin::Open(console, deadline_, stop_);
+      return admin.has_value() ? admin->ShutDown(deadline_) : Status();
+    }
+    Result<poolers::PgBouncerAdmin> admin = poolers::PgBouncerAdmin::Open(console, deadline_, stop_);
+    return admin.has_value() ? admin->ShutDown(deadline_) : Status();
+  }
+
   Status operator()(const RecordTier& action) {
     if (policy_.spec.external.has_value()) {
       return RecordTierOnExternal(*policy_.spec.external, *credentials_.external, check_, action.tier, action.epoch,
@@ -147,7 +204,9 @@ class Step {
 // What takes reads away from a replica that may have none. It goes on although something else failed.
 bool IsRouting(const Action& action) {
   if (const auto* apply = std::get_if<ApplyObject>(&action)) return apply->resource.plural == kube::kSecrets.plural;
-  return std::holds_alternative<SyncPodVolumes>(action) || std::holds_alternative<ReloadPooler>(action);
+  return std::holds_alternative<SyncPodVolumes>(action) || std::holds_alternative<ReloadPooler>(action) ||
+         std::holds_alternative<ReloadPgCat>(action) || std::holds_alternative<BanReplica>(action) ||
+         std::holds_alternative<UnbanReplica>(action);
 }
 
 }  // namespace

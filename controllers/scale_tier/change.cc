@@ -51,6 +51,11 @@ std::vector<crds::PlanStep> StepsOf(const std::string& policy, const std::string
   for (int i = replicas_before; i < replicas_after; ++i) {
     steps.push_back({"clone " + instance(i) + " and let it catch up", true});
   }
+  if (from.pooler.engine != to.pooler.engine) {
+    steps.push_back({"start " + to.pooler.engine + ", lead " + endpoint + ", " + endpoint + "-rw and " + endpoint +
+                         "-ro to it, and let the clients of " + from.pooler.engine + " finish",
+                     true});
+  }
   steps.push_back(
       {"route reads of " + endpoint + "-ro to " + (to.replicas > 0 && to.route_reads ? "replicas" : "the primary"),
        true});

@@ -2,8 +2,10 @@
 #include <cctype>
 
 #include "controllers/scale_tier/change.h"
+#include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/report.h"
 #include "core/words.h"
+#include "lib/kube/json.h"
 
 namespace pgtier::controllers::scale_tier {
 namespace {
@@ -41,8 +43,11 @@ std::string ListUnavailable(const Outcome& outcome) {
   return Join(fields);
 }
 
-// Ready pods that answered, of an endpoint.
-long Answering(const Seen& seen, const char* endpoint) {
+// Ready pods that answered, behind a Service.
+long Answering(const Outcome& outcome, const Endpoint& behind) {
+  const Seen& seen = outcome.seen;
+  const nlohmann::json* service = seen.Object(kube::kServices, outcome.resolved.endpoint + behind.suffix);
+  std::string endpoint = service == nullptr ? "" : kube::StringAt(*service, {"spec", "selector", kEndpointLabel});
   return std::count_if(seen.poolers.begin(), seen.poolers.end(),
                        [&](const PoolerPodSeen& pod) { return pod.endpoint == endpoint && pod.ready && pod.answered; });
 }
@@ -107,10 +112,10 @@ Saying SayReady(const Outcome& outcome, const crds::ScaleTierPolicyStatus& statu
     return {kFalse, "PrimaryNotReady",
             outcome.failure.empty() ? "waiting for " + outcome.plan.waiting_for : outcome.failure};
   }
-  for (const char* endpoint : {"rw", "ro"}) {
-    if (Answering(seen, endpoint) > 0) continue;
+  for (const Endpoint& endpoint : kEndpoints) {
+    if (Answering(outcome, endpoint) > 0) continue;
     return {kFalse, "PoolerNotReady",
-            outcome.failure.empty() ? "no pooler of " + outcome.resolved.endpoint + "-" + endpoint + " answers"
+            outcome.failure.empty() ? "no pooler of " + outcome.resolved.endpoint + endpoint.suffix + " answers"
                                     : outcome.failure};
   }
   return {kTrue, standing, outcome.decision.message};

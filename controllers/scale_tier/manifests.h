@@ -10,6 +10,7 @@
 #include "crds/scale_tier_policy.h"
 #include "lib/base/result.h"
 #include "lib/poolers/pgbouncer_config.h"
+#include "lib/poolers/pgcat_config.h"
 #include "lib/poolers/server.h"
 
 namespace pgtier::controllers::scale_tier {
@@ -46,8 +47,15 @@ nlohmann::json RenderInstanceBudget(const RenderContext& context);
 Result<poolers::PgBouncerSettings> PoolerSettingsFor(const RenderContext& context, const TierSettings& tier,
                                                      const std::vector<poolers::Server>& servers,
                                                      const Credentials& credentials);
+// PgCat of one endpoint ("pgcat" | "pgcat-rw" | "pgcat-ro") in a tier.
+poolers::PgCatSettings PgCatSettingsFor(const RenderContext& context, const TierSettings& tier,
+                                        const std::string& endpoint, const std::vector<poolers::Server>& servers,
+                                        const Credentials& credentials);
+Result<nlohmann::json> RenderPgCatSecret(const RenderContext& context, const std::string& endpoint,
+                                         const poolers::PgCatSettings& settings);
 Result<nlohmann::json> RenderPoolerSecret(const RenderContext& context, const std::string& endpoint,
                                           const poolers::PgBouncerSettings& settings, const Credentials& credentials);
+// The Deployment of a pooler of either engine.
 nlohmann::json RenderPooler(const RenderContext& context, const TierSettings& tier, const std::string& endpoint);
 nlohmann::json RenderPoolerBudget(const RenderContext& context, const std::string& endpoint);
 // `name` is the Service's; `endpoint` the pooler behind it.

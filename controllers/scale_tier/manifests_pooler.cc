@@ -10,6 +10,9 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int kPgBouncerUser = 998;  // images/pgbouncer.Dockerfile
+constexpr int kPgCatUser = 998;      // Any: its image has no user of its own.
+// Endpoints forget a pod before its pooler stops taking clients.
+constexpr int64_t kEndpointsForget = 5;
 
 Json PoolerMatchLabels(const std::string& policy, const std::string& endpoint) {
   return {{kPolicyLabel, policy}, {kEndpointLabel, endpoint}};
@@ -94,31 +97,36 @@ Result<Json> RenderPoolerSecret(const RenderContext& context, const std::string&
 Json RenderPooler(const RenderContext& context, const TierSettings& tier, const std::string& endpoint) {
   const std::string& policy = context.policy.meta.name;
   std::string name = PoolerName(policy, endpoint);
+  bool pgcat = IsPgCat(endpoint);
+  std::string program = pgcat ? "pgcat" : "pgbouncer";
   Json match = PoolerMatchLabels(policy, endpoint);
   Json labels = PolicyLabels(context);
-  labels["app.kubernetes.io/name"] = "pgbouncer";
+  labels["app.kubernetes.io/name"] = program;
   labels[kEndpointLabel] = endpoint;
+  // The longest of all tiers: a template that differed by tier would replace the pods, and cut clients, at each climb.
+  Duration longest{};
+  for (const TierSettings& each : context.resolved.tiers) longest = std::max(longest, each.drain_timeout);
+  int64_t drain = std::chrono::ceil<std::chrono::seconds>(longest).count();
+  // On SIGTERM PgBouncer waits for its clients to finish. PgCat, told to stop, closes who is in no transaction: it is
+  // told when the others had their time.
+  int64_t wait_first = pgcat ? std::max(drain, kEndpointsForget) : kEndpointsForget;
+  int64_t grace = pgcat ? wait_first + 10 : drain + 5;
   Json probe{{"tcpSocket", {{"port", "postgres"}}}, {"periodSeconds", 2}, {"failureThreshold", 2}};
   Json container{
-      {"name", "pgbouncer"},
+      {"name", program},
       {"image", tier.pooler.image.empty() ? context.images.pgbouncer : tier.pooler.image},
       {"imagePullPolicy", "IfNotPresent"},
       {"ports", Json::array({{{"name", "postgres"}, {"containerPort", kPostgresPort}, {"protocol", "TCP"}}})},
       {"readinessProbe", probe},
-      // Endpoints forget the pod before PgBouncer stops taking clients.
-      {"lifecycle", {{"preStop", {{"sleep", {{"seconds", 5}}}}}}},
+      {"lifecycle", {{"preStop", {{"sleep", {{"seconds", wait_first}}}}}}},
       {"resources", {{"requests", {{"cpu", "50m"}, {"memory", "32Mi"}}}}},
       {"securityContext", RestrictedContainerSecurity()},
-      {"volumeMounts", Json::array({{{"name", "config"}, {"mountPath", "/etc/pgbouncer"}, {"readOnly", true}}})}};
-  // The longest of all tiers: a template that differed by tier would replace the pods, and cut clients, at each climb.
-  Duration longest{};
-  for (const TierSettings& each : context.resolved.tiers) longest = std::max(longest, each.drain_timeout);
-  auto drain = std::chrono::ceil<std::chrono::seconds>(longest).count();
+      {"volumeMounts", Json::array({{{"name", "config"}, {"mountPath", "/etc/" + program}, {"readOnly", true}}})}};
+  if (pgcat) container["command"] = Json::array({"pgcat", "/etc/pgcat/pgcat.toml"});
   Json pod{{"automountServiceAccountToken", false},
            {"enableServiceLinks", false},
-           // On SIGTERM PgBouncer waits for its clients to finish; this bounds it.
-           {"terminationGracePeriodSeconds", drain + 5},
-           {"securityContext", RestrictedPodSecurity(kPgBouncerUser)},
+           {"terminationGracePeriodSeconds", grace},
+           {"securityContext", RestrictedPodSecurity(pgcat ? kPgCatUser : kPgBouncerUser)},
            {"affinity", SpreadOverNodes(match)},
            {"containers", Json::array({container})},
            {"volumes", Json::array({{{"name", "config"}, {"secret", {{"secretName", name}, {"defaultMode", 0440}}}}})}};

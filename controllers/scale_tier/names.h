@@ -8,10 +8,11 @@ namespace pgtier::controllers::scale_tier {
 
 inline constexpr char kPolicyLabel[] = "pgtier.dev/policy";
 inline constexpr char kInstanceLabel[] = "pgtier.dev/instance";
-inline constexpr char kEndpointLabel[] = "pgtier.dev/endpoint";   // rw | ro, on poolers
+inline constexpr char kEndpointLabel[] = "pgtier.dev/endpoint";   // on poolers: which of those below
 inline constexpr char kUseLabel[] = "pgtier.dev/use";             // on Secrets that pgtier may read: postgres | http
 inline constexpr char kHashAnnotation[] = "pgtier.dev/hash";      // of an object as it was rendered
 inline constexpr char kConfigAnnotation[] = "pgtier.dev/config";  // on pods: makes the kubelet sync their volumes
+inline constexpr char kDrainingAnnotation[] = "pgtier.dev/draining-since";  // on Deployments of a former pooler
 inline constexpr char kPausedAnnotation[] = "pgtier.dev/paused";
 inline constexpr char kApproveAnnotation[] = "pgtier.dev/approve";  // on policies: hash of the plan that may run
 
@@ -36,6 +37,26 @@ inline std::string PostgresConfig(const std::string& policy) { return policy + "
 inline std::string PoolerName(const std::string& policy, const std::string& endpoint) {
   return policy + "-pooler-" + endpoint;
 }
+
+// Poolers, one Deployment each, by the value of their label. PgCat's are named apart from PgBouncer's, for while one
+// engine follows the other both run.
+inline constexpr char kPgBouncerWrites[] = "rw";
+inline constexpr char kPgBouncerReads[] = "ro";
+inline constexpr char kPgCatSplit[] = "pgcat";
+inline constexpr char kPgCatWrites[] = "pgcat-rw";
+inline constexpr char kPgCatReads[] = "pgcat-ro";
+inline bool IsPgCat(const std::string& pooler) { return pooler.starts_with(kPgCatSplit); }
+
+// The Services of a policy and the pooler that each leads to.
+struct Endpoint {
+  const char* suffix;
+  const char* pgbouncer;
+  const char* pgcat;
+};
+inline constexpr Endpoint kEndpoints[] = {{"", kPgBouncerWrites, kPgCatSplit},
+                                          {"-rw", kPgBouncerWrites, kPgCatWrites},
+                                          {"-ro", kPgBouncerReads, kPgCatReads}};
+
 // What the application needs to connect; it may mount this.
 inline std::string AppSecret(const std::string& policy) { return policy + "-app"; }
 // Passwords of pgtier's own roles.

@@ -88,6 +88,11 @@ std::vector<Note> MakeNotes(const crds::ScaleTierPolicyStatus& before, const crd
         {bad, bad ? watched.bad_reason : watched.good_reason, is->message.empty() ? watched.good_words : is->message});
   }
   NoteReplicas(before, after, notes);
+  if (after.closed_clients > before.closed_clients) {
+    notes.push_back({true, "ClientsClosed",
+                     std::to_string(after.closed_clients - before.closed_clients) +
+                         " clients of the former pooler were closed: they had not finished within drainTimeout"});
+  }
   return notes;
 }
 
@@ -125,6 +130,8 @@ void ExportMetrics(const Outcome& outcome, const crds::ScaleTierPolicyStatus& st
   metrics.Set("pgtier_ready", "1 while the policy's database serves as specified.", policy,
               ready != nullptr && ready->status == "True" ? 1 : 0);
   metrics.Set("pgtier_climbing", "1 during a tier change.", policy, status.target_tier.empty() ? 0 : 1);
+  metrics.Set("pgtier_pooler_clients_closed", "Idle clients closed when the pooler's engine changed, so far.", policy,
+              static_cast<double>(status.closed_clients));
   for (const InstanceSeen& instance : outcome.seen.instances) {
     // The last lag of a replica that does not stream would look like health.
     if (!instance.streaming) {

@@ -4,6 +4,7 @@
 
 #include "controllers/scale_tier/names.h"
 #include "lib/poolers/pgbouncer_admin.h"
+#include "lib/poolers/pgcat_admin.h"
 #include "lib/postgres/catalogue.h"
 
 namespace pgtier::controllers::scale_tier {
@@ -198,6 +199,21 @@ void AskPoolers(Seen& seen, Deadline deadline, const std::stop_token& stop) {
   for (PoolerPodSeen& pod : seen.poolers) {
     if (!pod.ready) continue;
     Deadline patience = deadline.AtMost(kPatience);
+    auto ask_pgcat = [&]() -> Status {
+      PGTIER_ASSIGN_OR_RETURN(poolers::PgCatAdmin admin,
+                              poolers::PgCatAdmin::Open(ConnectToConsole(pod.ip, *seen.credentials), patience, stop));
+      PGTIER_ASSIGN_OR_RETURN(pod.config, admin.ShowConfig(patience));
+      PGTIER_ASSIGN_OR_RETURN(pod.databases, admin.ShowDatabases(patience));
+      PGTIER_ASSIGN_OR_RETURN(std::vector<poolers::PoolStats> pools, admin.ShowPools(patience));
+      PGTIER_ASSIGN_OR_RETURN(std::vector<poolers::PgCatServerStats> servers, admin.ShowServers(patience));
+      PGTIER_ASSIGN_OR_RETURN(std::vector<poolers::PgCatBan> bans, admin.ShowBans(patience));
+      for (const poolers::PgCatBan& ban : bans) {
+        if (ban.by_admin) pod.banned.push_back(ban.host);
+      }
+      pod.utilisation = poolers::ComputePgCatUtilisation(pod.databases, servers, pools);
+      pod.clients = poolers::CountClients(pools);
+      return {};
+    };
     auto ask = [&]() -> Status {
       PGTIER_ASSIGN_OR_RETURN(
           poolers::PgBouncerAdmin admin,
@@ -206,9 +222,10 @@ void AskPoolers(Seen& seen, Deadline deadline, const std::stop_token& stop) {
       PGTIER_ASSIGN_OR_RETURN(pod.databases, admin.ShowDatabases(patience));
       PGTIER_ASSIGN_OR_RETURN(std::vector<poolers::PoolStats> pools, admin.ShowPools(patience));
       pod.utilisation = poolers::ComputeUtilisation(pools, pod.databases);
+      pod.clients = poolers::CountClients(pools);
       return {};
     };
-    Status asked = ask();
+    Status asked = IsPgCat(pod.endpoint) ? ask_pgcat() : ask();
     pod.answered = asked.has_value();
     if (!asked.has_value()) pod.error = asked.error().message;
   }

@@ -24,7 +24,6 @@ Result<Plan> Planner::Make() {
   }
   AddSecretsAndConfig();
   AddPrimary();
-  AddEndpoints();
   AddReplicas();
   PGTIER_RETURN_IF_ERROR(AddPoolers());
   RemoveSurplusReplicas();

@@ -47,14 +47,43 @@ struct ReloadPooler {
   std::string ip;
   poolers::PgBouncerSettings settings;  // What it must say that it runs.
 };
+// The same of PgCat: its pools are made anew, and transactions finish on the old ones.
+struct ReloadPgCat {
+  std::string pod;
+  std::string ip;
+  poolers::PgCatSettings settings;
+};
+// PgCat: new transactions leave the host at once, before the configuration without it has reached the pod.
+struct BanReplica {
+  std::string pod;
+  std::string ip;
+  std::string host;
+};
+struct UnbanReplica {
+  std::string pod;
+  std::string ip;
+  std::string host;
+};
+// Notes on a pooler's Deployment since when its clients are waited for, or that they are not any more.
+struct MarkDraining {
+  std::string deployment;
+  bool draining;
+};
+// Tells a pooler whose Deployment is deleted to close the clients that are in no transaction, and to end.
+struct ShutDownPooler {
+  std::string pod;
+  std::string ip;
+  bool pgcat;
+};
 // Moves the epoch in the database; fails with kAborted when another leader did.
 struct RecordTier {
   std::string tier;
   int64_t epoch;  // The one that was seen.
 };
 
-using Action = std::variant<ApplyObject, DeleteObject, Bootstrap, EnsureSlot, DropSlot, SyncPodVolumes, ReloadPostgres,
-                            ReloadPooler, RecordTier>;
+using Action =
+    std::variant<ApplyObject, DeleteObject, Bootstrap, EnsureSlot, DropSlot, SyncPodVolumes, ReloadPostgres,
+                 ReloadPooler, ReloadPgCat, BanReplica, UnbanReplica, MarkDraining, ShutDownPooler, RecordTier>;
 
 struct Plan {
   std::vector<Action> actions;
@@ -68,6 +97,8 @@ struct Plan {
   std::string refused;
   // Fields whose change this release does not carry out, beside those that Resolve names.
   std::vector<std::string> unavailable;
+  // Clients of a former engine that this plan closes, for their time to finish is over.
+  int64_t closed_clients = 0;
 };
 
 // What the passes before this one waited for, and how long already.

@@ -2,6 +2,7 @@
 // planner_routing.cc.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -61,9 +62,13 @@ class Planner {
   [[nodiscard]] std::string ExternalHash() const;
 
   // --- planner_routing.cc
-  void AddEndpoints();
   Status AddPoolers();
-  Status AddPooler(const std::string& endpoint, const std::vector<poolers::Server>& servers);
+  // A pooler of the tier; of a `former` engine only what keeps its pods serving as they should.
+  Status AddPooler(const TierSettings& tier, const std::string& endpoint, const std::vector<poolers::Server>& servers,
+                   bool former);
+  void ApplyPooler(const TierSettings& tier, const std::string& endpoint);
+  // Notes whether the pods of a pooler serve, or what they are waited for.
+  void NoteServing(const TierSettings& tier, const std::string& endpoint, int ready, bool as_wanted);
   [[nodiscard]] bool RoutedBefore(const std::string& replica) const;
   [[nodiscard]] bool IsExternal() const { return context_.policy.spec.external.has_value(); }
   [[nodiscard]] poolers::Server Primary() const;
@@ -72,6 +77,23 @@ class Planner {
   std::vector<poolers::Server> ReadServers();
   void AddRecord();
 
+  // --- planner_pgcat.cc
+  Status AddPgCat(const TierSettings& tier, const std::string& endpoint, const std::vector<poolers::Server>& servers,
+                  bool former);
+  void AddBans(const PoolerPodSeen& pod, const std::vector<poolers::Server>& servers);
+
+  // --- planner_engine.cc
+  [[nodiscard]] bool IsThere(const std::string& engine) const;
+  // What the poolers of the other engine than the tier's run with.
+  [[nodiscard]] TierSettings FormerTier() const;
+  // All poolers of the tier's engine. `reads`: who takes reads; nullptr: not known now, they stay where they are.
+  Status AddEngine(const TierSettings& tier, bool former, const std::vector<poolers::Server>* reads);
+  // The pooler that a Service leads to, as seen; empty: none.
+  [[nodiscard]] std::string SelectedBy(const std::string& service) const;
+  void AddEndpoints();
+  void AddFormerEngine();
+  void RetirePooler(const std::string& pooler);
+
   const RenderContext& context_;
   const Seen& seen_;
   const core::Decision& decision_;
@@ -79,6 +101,7 @@ class Planner {
   const TierSettings& tier_;
   const Waited& waited_;
   Plan plan_;
+  std::set<std::string> serving_;  // Poolers of which enough pods serve as wanted.
 };
 
 // Why a standby that streams takes no reads: "lags 12s, over maxLag 1s; it takes no reads".

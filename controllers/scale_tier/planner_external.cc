@@ -18,7 +18,6 @@ Result<Plan> Planner::MakeExternal() {
   }
   Apply(kube::kSecrets, RenderAppSecret(context_, credentials_));
   Apply(kube::kSecrets, RenderInternalSecret(context_, credentials_));
-  AddEndpoints();
   AddExternalReplicas();
   PGTIER_RETURN_IF_ERROR(AddPoolers());
   if (plan_.waiting_for.empty()) AddRecord();

@@ -2,17 +2,11 @@
 
 #include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/planner.h"
+#include "lib/kube/json.h"
 
 namespace pgtier::controllers::scale_tier {
 
 using Json = nlohmann::json;
-
-void Planner::AddEndpoints() {
-  const std::string& endpoint = context_.resolved.endpoint;
-  Apply(kube::kServices, RenderEndpointService(context_, endpoint, "rw"));
-  Apply(kube::kServices, RenderEndpointService(context_, endpoint + "-rw", "rw"));
-  Apply(kube::kServices, RenderEndpointService(context_, endpoint + "-ro", "ro"));
-}
 
 // Whether the replica took reads in the tier that is being left.
 bool Planner::RoutedBefore(const std::string& replica) const {
@@ -55,51 +49,80 @@ std::vector<poolers::Server> Planner::ReadServers() {
 }
 
 Status Planner::AddPoolers() {
-  PGTIER_RETURN_IF_ERROR(AddPooler("rw", {Primary()}));
+  bool pgcat = tier_.pooler.engine == kPgCat;
   // While the primary does not say how the replicas are, reads stay where they are.
-  bool made = seen_.Object(kube::kSecrets, PoolerName(policy(), "ro")) != nullptr;
+  bool made = seen_.Object(kube::kSecrets, PoolerName(policy(), pgcat ? kPgCatReads : kPgBouncerReads)) != nullptr;
   bool told = seen_.primary.answered && !seen_.primary.installed.empty();
-  if (!told && made) {
+  std::vector<poolers::Server> reads;
+  bool known = told || !made;
+  if (known) {
+    reads = ReadServers();
+  } else {
     for (const crds::ReplicaStatus& replica : context_.policy.status.replicas) {
       if (replica.routed) plan_.routed.push_back(replica.name);
     }
-    return {};
   }
-  return AddPooler("ro", ReadServers());
+  PGTIER_RETURN_IF_ERROR(AddEngine(tier_, false, known ? &reads : nullptr));
+  AddEndpoints();
+  // One that leaves serves its clients to the end, and a replica that may have no reads leaves it too.
+  if (IsThere(pgcat ? kPgBouncer : kPgCat)) {
+    PGTIER_RETURN_IF_ERROR(AddEngine(FormerTier(), true, known ? &reads : nullptr));
+  }
+  AddFormerEngine();
+  return {};
 }
 
-Status Planner::AddPooler(const std::string& endpoint, const std::vector<poolers::Server>& servers) {
+void Planner::ApplyPooler(const TierSettings& tier, const std::string& endpoint) {
+  Apply(kube::kDeployments, RenderPooler(context_, tier, endpoint));
+  Apply(kube::kPodDisruptionBudgets, RenderPoolerBudget(context_, endpoint));
+  // It may have begun to leave before the policy was changed again.
+  const nlohmann::json* live = seen_.Object(kube::kDeployments, PoolerName(policy(), endpoint));
+  if (live != nullptr && !kube::StringAt(*live, {"metadata", "annotations", kDrainingAnnotation}).empty()) {
+    plan_.actions.emplace_back(MarkDraining{PoolerName(policy(), endpoint), false});
+  }
+}
+
+void Planner::NoteServing(const TierSettings& tier, const std::string& endpoint, int ready, bool as_wanted) {
+  if (ready < tier.pooler.instances) {
+    Wait("pooler " + endpoint + ": " + std::to_string(ready) + " of " + std::to_string(tier.pooler.instances) +
+         " pods ready");
+  } else if (as_wanted) {
+    serving_.insert(endpoint);
+  }
+}
+
+Status Planner::AddPooler(const TierSettings& tier, const std::string& endpoint,
+                          const std::vector<poolers::Server>& servers, bool former) {
   PGTIER_ASSIGN_OR_RETURN(poolers::PgBouncerSettings settings,
-                          PoolerSettingsFor(context_, tier_, servers, credentials_));
+                          PoolerSettingsFor(context_, tier, servers, credentials_));
   // A session's connection is its client's own for as long as that stays, and keeps PgBouncer's reset. An external
   // server has no heartbeat beside it.
-  if (endpoint == "ro" && !plan_.routed.empty() && settings.pool_mode != "session" && !IsExternal()) {
+  if (endpoint == kPgBouncerReads && !plan_.routed.empty() && settings.pool_mode != "session" && !IsExternal()) {
     settings.server_release_query = poolers::kLeaveWhenOut;
   }
   PGTIER_ASSIGN_OR_RETURN(Json secret, RenderPoolerSecret(context_, endpoint, settings, credentials_));
   Apply(kube::kSecrets, std::move(secret));
-  Apply(kube::kDeployments, RenderPooler(context_, tier_, endpoint));
-  Apply(kube::kPodDisruptionBudgets, RenderPoolerBudget(context_, endpoint));
+  if (!former) ApplyPooler(tier, endpoint);
 
   int ready = 0;
+  bool as_wanted = true;
   for (const PoolerPodSeen& pod : seen_.poolers) {
     if (pod.endpoint != endpoint || !pod.ready) continue;
     ++ready;
     if (!pod.answered) {
+      as_wanted = false;
       Wait("the console of " + pod.pod + ": " + pod.error);
       continue;
     }
     PGTIER_ASSIGN_OR_RETURN(std::vector<poolers::Difference> differences,
                             poolers::CompareWithRunning(settings, pod.config, pod.databases));
     if (differences.empty()) continue;
+    as_wanted = false;
     plan_.actions.emplace_back(SyncPodVolumes{pod.pod});
     plan_.actions.emplace_back(ReloadPooler{pod.pod, pod.ip, settings});
     Wait(pod.pod + " to take its configuration: " + differences.front().what);
   }
-  if (ready < tier_.pooler.instances) {
-    Wait("pooler " + endpoint + ": " + std::to_string(ready) + " of " + std::to_string(tier_.pooler.instances) +
-         " pods ready");
-  }
+  if (!former) NoteServing(tier, endpoint, ready, as_wanted);
   return {};
 }
 

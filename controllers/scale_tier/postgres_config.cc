@@ -21,18 +21,20 @@ double BytesOf(const crds::ResourceList& list, const std::string& name, double f
 
 std::string Megabytes(double bytes) { return std::to_string(static_cast<int64_t>(std::max(1.0, bytes / kMiB))) + "MB"; }
 
-// Server connections that poolers may open at once: two endpoints, each with its pods, and two generations of them
-// while a Deployment is rolled; besides replication, the operator and a person with psql.
+// Server connections that poolers may open at once: their endpoints, each with its pods, and two generations of them
+// while a Deployment is rolled or one engine follows the other; besides replication, the operator and a person with
+// psql.
 int MaxConnections(const Resolved& resolved) {
   int most = 0;
   for (const TierSettings& tier : resolved.tiers) {
     const PoolerSettings& pooler = tier.pooler;
-    most = std::max(most, pooler.instances * (pooler.default_pool_size + pooler.reserve_pool_size));
+    // PgCat's are three, and the one that splits has the primary twice while there is no replica.
+    int endpoints = pooler.engine == kPgCat ? 4 : 2;
+    most = std::max(most, endpoints * pooler.instances * (pooler.default_pool_size + pooler.reserve_pool_size));
   }
-  constexpr int kEndpoints = 2;
   constexpr int kGenerations = 2;
   constexpr int kOthers = 30;
-  return kEndpoints * kGenerations * most + kOthers;
+  return kGenerations * most + kOthers;
 }
 
 std::string PreloadLibraries(const crds::ManagedPostgres& managed) {

@@ -117,9 +117,12 @@ void FindGapsOfReplicas(const std::string& path, const crds::ReadReplicas& own, 
 void FindGapsOfPgCat(const std::string& path, const crds::ScaleTierPolicySpec& spec, const crds::TierSpec& tier,
                      const PoolerSettings& settings, Gaps& gaps) {
   auto at = [&](bool is_own) { return (is_own ? path : "spec") + ".pooler"; };
-  gaps.Tier(at(tier.pooler.engine.has_value()) + ".engine: PgCat", tier.name);
   if (spec.external.has_value()) {
     gaps.Tier(at(tier.pooler.engine.has_value()) + ".engine: PgCat before spec.postgres.external", tier.name);
+  } else if (settings.image.empty()) {
+    gaps.Tier(at(tier.pooler.engine.has_value()) +
+                  ".engine: PgCat (no image of it is named: set the chart's images.pgcat, or pooler.image)",
+              tier.name);
   }
   if (settings.pool_mode == "Statement") {
     gaps.Tier(at(tier.pooler.pool_mode.has_value()) + ".poolMode: Statement (PgCat does Session and Transaction; " +

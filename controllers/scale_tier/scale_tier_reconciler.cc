@@ -102,10 +102,11 @@ Result<Requeue> ScaleTierReconciler::Reconcile(const kube::ObjectKey& key, Deadl
   // Nothing to clean up: with Remove everything is owned and Kubernetes collects it, with Retain nothing is.
   if (policy->meta.deleting) return Requeue{};
 
-  Resolved resolved = Resolve(*policy);
+  Resolved resolved = Resolve(*policy, parts_.images.pgcat);
   PGTIER_ASSIGN_OR_RETURN(Seen seen, observer_.Observe(*policy, resolved, deadline, stop));
   FillApprovals(*policy, RunningTier(policy->status, resolved, seen), seen.primary_ordinal, resolved);
   WallTime now = parts_.clock->Now();
+  seen.now = now;
   core::Decision decision = Decide(*policy, resolved, seen, now);
   Outcome outcome{*policy, resolved, seen, decision, {}, {}, false, IsPaused(*policy), now};
   Carry(outcome, deadline, stop);

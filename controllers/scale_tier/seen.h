@@ -75,13 +75,15 @@ struct PrimarySeen {
 struct PoolerPodSeen {
   std::string pod;
   std::string ip;
-  std::string endpoint;  // rw | ro
+  std::string endpoint;  // Which pooler, as names.h lists them; it says the engine too.
   bool ready = false;
   bool answered = false;
   std::string error;
   std::vector<poolers::ConfigEntry> config;
   std::vector<poolers::DatabaseStats> databases;
+  std::vector<std::string> banned;  // PgCat: hosts that take nothing because pgtier said so.
   poolers::Utilisation utilisation;
+  int64_t clients = 0;  // Connected to it, the console's left out.
 };
 
 struct Seen {
@@ -95,6 +97,7 @@ struct Seen {
   PrimarySeen primary;
   std::vector<PoolerPodSeen> poolers;
   std::map<core::TriggerKey, core::Reading> readings;
+  WallTime now{};  // When it was seen.
 
   // The primary among `instances`, or nullptr.
   [[nodiscard]] const InstanceSeen* PrimaryInstance() const {

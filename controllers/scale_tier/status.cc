@@ -148,11 +148,11 @@ void FillReplicas(const Outcome& outcome, const TierSettings& tier, crds::ScaleT
 }
 
 void FillSummary(const Outcome& outcome, const TierSettings& tier, crds::ScaleTierPolicyStatus& status) {
+  bool pgcat = tier.pooler.engine == kPgCat;
   long ready = std::count_if(outcome.seen.poolers.begin(), outcome.seen.poolers.end(),
-                             [](const PoolerPodSeen& pod) { return pod.ready; });
-  constexpr int kEndpoints = 2;
+                             [&](const PoolerPodSeen& pod) { return pod.ready && IsPgCat(pod.endpoint) == pgcat; });
   status.summary.pooler =
-      "PgBouncer " + std::to_string(ready) + "/" + std::to_string(kEndpoints * tier.pooler.instances);
+      tier.pooler.engine + " " + std::to_string(ready) + "/" + std::to_string((pgcat ? 3 : 2) * tier.pooler.instances);
   status.summary.endpoint = outcome.resolved.endpoint + "-rw." + outcome.policy.meta.namespace_;
   status.summary.closest.clear();
   status.next_tier.clear();
@@ -258,6 +258,7 @@ crds::ScaleTierPolicyStatus MakeStatus(const Outcome& outcome) {
   if (status.system_identifier.empty() && !primary.installed.empty()) {
     status.system_identifier = primary.system_identifier;
   }
+  if (outcome.failure.empty()) status.closed_clients += outcome.plan.closed_clients;
   if (const TierSettings* tier = outcome.resolved.Find(outcome.decision.to)) {
     FillReplicas(outcome, *tier, status);
     FillSummary(outcome, *tier, status);
@@ -277,7 +278,8 @@ bool MustWrite(const crds::ScaleTierPolicyStatus& before, const crds::ScaleTierP
       before.summary.replicas != after.summary.replicas || before.summary.pooler != after.summary.pooler ||
       before.summary.endpoint != after.summary.endpoint || before.plan.hash != after.plan.hash ||
       before.plan.approved_by != after.plan.approved_by || before.history.size() != after.history.size() ||
-      before.conditions.size() != after.conditions.size() || before.replicas.size() != after.replicas.size();
+      before.conditions.size() != after.conditions.size() || before.replicas.size() != after.replicas.size() ||
+      before.closed_clients != after.closed_clients;
   if (changes.decisive) return true;
   changes.numbers = before.summary.closest != after.summary.closest || before.summary.lag != after.summary.lag;
   for (size_t i = 0; i < after.conditions.size(); ++i) {

@@ -57,6 +57,8 @@ void AddLoad(CLI::App& app, LoadOptions& o) {
   AddDuration(app, "--duration", o.duration, "0s: until SIGTERM");
   AddDuration(app, "--query-timeout", o.query_timeout, "A query or flush that takes longer has failed");
   AddDuration(app, "--connect-timeout", o.connect_timeout, "For the endpoint to be there at the start");
+  AddDuration(app, "--connection-lifetime", o.connection_lifetime,
+              "A connection is replaced between two queries when it is as old; 0s: never");
   app.add_option("--seed-events", o.seed_events, "Into an empty table")->check(not_negative)->capture_default_str();
   app.add_option("--seed-decisions", o.seed_decisions, "Into an empty table")
       ->check(not_negative)

@@ -31,6 +31,7 @@ struct LoadOptions {
   Duration duration = Duration::zero();  // zero: until SIGTERM
   Duration query_timeout = std::chrono::seconds(10);
   Duration connect_timeout = std::chrono::seconds(60);  // for the endpoint to be there at the start
+  Duration connection_lifetime = Duration::zero();      // of a connection, as application pools have it; zero: no end
   int seed_events = 50'000;
   int seed_decisions = 2'000;
   int temporal_rows = 5'000;            // how many rows a temporal query aggregates: its cost

@@ -27,7 +27,7 @@ Reader::Reader(const LoadOptions& options, const Schema& schema, Recorder& recor
       schema_(schema),
       recorder_(recorder),
       metrics_(metrics),
-      session_(options.Read(), "read", recorder, metrics),
+      session_(options.Read(), options.connection_lifetime, "read", recorder, metrics),
       gap_(recorder),
       random_(std::random_device{}()) {}
 

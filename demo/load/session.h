@@ -13,8 +13,14 @@ namespace pgtier::load {
 // Used by one thread.
 class Session {
  public:
-  Session(postgres::ConnectOptions options, std::string pool, Recorder& recorder, LoadMetrics& metrics)
-      : options_(std::move(options)), pool_(std::move(pool)), recorder_(recorder), metrics_(metrics) {}
+  // `lifetime`: how old a connection may become; zero: as old as it gets.
+  Session(postgres::ConnectOptions options, Duration lifetime, std::string pool, Recorder& recorder,
+          LoadMetrics& metrics)
+      : options_(std::move(options)),
+        lifetime_(lifetime),
+        pool_(std::move(pool)),
+        recorder_(recorder),
+        metrics_(metrics) {}
   ~Session() { Drop(); }
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -22,6 +28,8 @@ class Session {
   // The connection, opened if there is none. nullptr when that failed; the failure is counted.
   postgres::Connection* Get(Duration timeout) {
     if (connection_.has_value() && !connection_->Usable()) Drop();
+    MonoTime now = std::chrono::steady_clock::now();
+    if (lifetime_ > Duration::zero() && now - opened_ >= lifetime_) Drop();
     if (connection_.has_value()) return &*connection_;
     auto opened = postgres::Connection::Open(options_, Deadline::After(timeout));
     if (!opened.has_value()) {
@@ -30,6 +38,7 @@ class Session {
       return nullptr;
     }
     connection_ = *std::move(opened);
+    opened_ = now;
     metrics_.Connection(pool_, 1);
     return &*connection_;
   }
@@ -42,6 +51,8 @@ class Session {
   }
 
   postgres::ConnectOptions options_;
+  Duration lifetime_;
+  MonoTime opened_{};
   std::string pool_;
   Recorder& recorder_;
   LoadMetrics& metrics_;

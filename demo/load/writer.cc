@@ -51,7 +51,7 @@ Writer::Writer(const LoadOptions& options, int index, std::string run_id, Record
       run_id_(std::move(run_id)),
       recorder_(recorder),
       metrics_(metrics),
-      session_(options.Write(), "write", recorder, metrics),
+      session_(options.Write(), options.connection_lifetime, "write", recorder, metrics),
       gap_(recorder),
       buffer_(agent_, run_id_),
       random_(std::random_device{}()) {}

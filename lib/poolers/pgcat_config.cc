@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <set>
 #include <string_view>
+#include <tuple>
 
 namespace pgtier::poolers {
 namespace {
@@ -131,12 +132,13 @@ Status CheckPool(const PgCatPool& pool) {
   if (pool.name.starts_with(kMarkPrefix))
     return Refused("pool " + pool.name, "has a name that pgtier keeps for itself");
   if (pool.servers.empty()) return Refused("pool " + pool.name, "has no server");
-  std::set<std::pair<std::string, int>> named;
+  std::set<std::tuple<std::string, int, ServerRole>> named;
   int primaries = 0;
   for (const Server& server : pool.servers) {
     if (!IsHost(server.host)) return Refused("pool " + pool.name, "has a host that is no name or address");
     if (server.port < 1 || server.port > kHighestPort) return Refused("pool " + pool.name, "has a port out of range");
-    if (!named.insert({server.host, server.port}).second) return Refused("pool " + pool.name, "has a server twice");
+    if (!named.insert({server.host, server.port, server.role}).second)
+      return Refused("pool " + pool.name, "has a server twice");
     if (server.role == ServerRole::kPrimary) ++primaries;
   }
   if (primaries > 1) return Refused("pool " + pool.name, "has two primaries");

@@ -31,7 +31,7 @@ struct PgCatUser {
 struct PgCatPool {
   std::string name;      // Any text but the console's names, "pgcat" and "pgbouncer".
   std::string database;  // On the servers.
-  // At most one primary. PgCat refuses a server that is named twice: weights are none of its features.
+  // At most one primary. PgCat refuses a server that is named twice in one role: weights are none of its features.
   std::vector<Server> servers;
   std::vector<PgCatUser> users;
   std::string pool_mode = "transaction";            // | session

@@ -20,6 +20,30 @@ crds::ScaleTierPolicy Decode(const Json& object) {
   return *policy;
 }
 
+// What a PgCat with these settings says of itself, and the pods' rows with it.
+void RunPgCat(const poolers::PgCatSettings& settings, PoolerPodSeen& pod) {
+  pod.config.clear();
+  pod.databases.clear();
+  pod.banned.clear();
+  for (const poolers::PgCatPool& pool : settings.pools) {
+    for (size_t i = 0; i < pool.servers.size(); ++i) {
+      poolers::DatabaseStats row;
+      row.name = poolers::PgCatAddressName(pool, i);
+      row.host = pool.servers[i].host;
+      row.port = pool.servers[i].port;
+      row.database = pool.database;
+      row.force_user = pool.users[0].username;
+      row.pool_size = pool.users[0].pool_size;
+      row.min_pool_size = pool.users[0].min_pool_size;
+      row.pool_mode = pool.pool_mode;
+      pod.databases.push_back(row);
+    }
+  }
+  Result<std::vector<poolers::Difference>> shown = poolers::CompareWithRunning(settings, {}, pod.databases);
+  for (const poolers::Difference& each : *shown) pod.config.push_back({each.what, each.wanted, "-", true});
+  pod.config.push_back({"pools." + *poolers::PgCatMark(settings) + ".pool_mode", "transaction", "-", true});
+}
+
 std::string Tail(const std::string& name) { return name.substr(name.rfind('-') + 1); }
 
 }  // namespace
@@ -85,7 +109,9 @@ Plan Scene::PlanFor(const std::string& from, const std::string& to) const {
   decision.from = from;
   decision.to = to;
   decision.verdict = from.empty() ? core::Verdict::kStart : from == to ? core::Verdict::kHold : core::Verdict::kMove;
-  Result<Plan> plan = MakePlan(context(), seen, decision, credentials);
+  Seen at_last = seen;
+  at_last.now = now;
+  Result<Plan> plan = MakePlan(context(), at_last, decision, credentials);
   EXPECT_TRUE(plan.has_value()) << plan.error().message;
   return plan.has_value() ? *plan : Plan{};
 }
@@ -107,6 +133,10 @@ void Scene::Do(const Action& action) {
     seen.objects[{std::string(kube::kPersistentVolumeClaims.plural), VolumeClaimName(name)}] = claim;
   } else if (const auto* gone = std::get_if<DeleteObject>(&action)) {
     seen.objects.erase({std::string(gone->resource.plural), gone->name});
+    if (gone->resource.plural == kube::kDeployments.plural) {
+      std::erase_if(seen.poolers,
+                    [&](const PoolerPodSeen& pod) { return gone->name == PoolerName(policy.meta.name, pod.endpoint); });
+    }
     if (gone->resource.plural != kube::kStatefulSets.plural) return;
     std::erase_if(seen.instances, [&](const InstanceSeen& each) { return each.name == gone->name; });
     auto slot = seen.primary.slots.find(SlotName(gone->name));
@@ -134,10 +164,34 @@ void Scene::Do(const Action& action) {
       database.port = pooler->settings.databases[0].port;
       pod.databases = {database};
     }
+  } else if (const auto* pgcat = std::get_if<ReloadPgCat>(&action)) {
+    for (PoolerPodSeen& pod : seen.poolers) {
+      if (pod.pod == pgcat->pod) RunPgCat(pgcat->settings, pod);
+    }
+  } else if (const auto* ban = std::get_if<BanReplica>(&action)) {
+    SetBan(ban->pod, ban->host, true);
+  } else if (const auto* unban = std::get_if<UnbanReplica>(&action)) {
+    SetBan(unban->pod, unban->host, false);
+  } else if (const auto* mark = std::get_if<MarkDraining>(&action)) {
+    Json& annotations =
+        seen.objects.at({std::string(kube::kDeployments.plural), mark->deployment})["metadata"]["annotations"];
+    if (mark->draining) annotations[kDrainingAnnotation] = FormatTime(now);
+    if (!mark->draining) annotations.erase(kDrainingAnnotation);
   } else if (const auto* record = std::get_if<RecordTier>(&action)) {
     EXPECT_EQ(record->epoch, seen.primary.epoch);
     seen.primary.tier = record->tier;
     ++seen.primary.epoch;
+  }
+}
+
+void Scene::SetBan(const std::string& pod, const std::string& host, bool banned) {
+  for (PoolerPodSeen& each : seen.poolers) {
+    if (each.pod != pod) continue;
+    for (poolers::DatabaseStats& row : each.databases) {
+      if (row.host == host) row.disabled = banned;
+    }
+    std::erase(each.banned, host);
+    if (banned) each.banned.push_back(host);
   }
 }
 
@@ -179,7 +233,7 @@ void Scene::StartPoolers() {
       if (there) continue;
       PoolerPodSeen pod;
       pod.pod = name;
-      pod.endpoint = Tail(key.second);
+      pod.endpoint = object["metadata"]["labels"][kEndpointLabel];
       pod.ready = pod.answered = true;
       seen.poolers.push_back(pod);
     }
@@ -198,6 +252,7 @@ core::Memory Scene::Recall() const {
 Scene::Pass Scene::MakePass() {
   Pass pass;
   FillApprovals(policy, RunningTier(policy.status, resolved, seen), seen.primary_ordinal, resolved);
+  seen.now = now;
   pass.decision = core::Decide(resolved.ladder, Recall(), seen.readings, now);
   triggers_ = pass.decision.triggers;
   Seen before = seen;
@@ -245,7 +300,12 @@ PoolerPodSeen& Scene::PoolerPod(const std::string& endpoint) {
 
 std::string Scene::RoutedTo(const std::string& endpoint) const {
   for (const PoolerPodSeen& pod : seen.poolers) {
-    if (pod.endpoint == endpoint) return pod.databases.empty() ? "" : pod.databases[0].host;
+    if (pod.endpoint != endpoint) continue;
+    std::string hosts;
+    for (const poolers::DatabaseStats& row : pod.databases) {
+      if (!row.disabled) hosts += (hosts.empty() ? "" : ",") + row.host;
+    }
+    return hosts;
   }
   return "";
 }
@@ -275,6 +335,13 @@ std::string InWords(const Action& action) {
     std::string operator()(const SyncPodVolumes& a) const { return "sync " + a.pod; }
     std::string operator()(const ReloadPostgres& a) const { return "reload " + a.instance; }
     std::string operator()(const ReloadPooler& a) const { return "reload " + a.pod; }
+    std::string operator()(const ReloadPgCat& a) const { return "reload " + a.pod; }
+    std::string operator()(const BanReplica& a) const { return "ban " + a.host + " at " + a.pod; }
+    std::string operator()(const UnbanReplica& a) const { return "unban " + a.host + " at " + a.pod; }
+    std::string operator()(const MarkDraining& a) const {
+      return (a.draining ? "drain " : "do not drain ") + a.deployment;
+    }
+    std::string operator()(const ShutDownPooler& a) const { return "shut down " + a.pod; }
     std::string operator()(const RecordTier& a) const { return "record " + a.tier; }
   };
   return std::visit(Words{}, action);

@@ -56,7 +56,7 @@ class Scene {
   // The instance or pooler pod of that name. They exist.
   InstanceSeen& Instance(const std::string& name);
   PoolerPodSeen& PoolerPod(const std::string& endpoint);
-  // The hosts that the pooler pod of that endpoint runs with: "kyoyu-2.data.svc,…".
+  // The hosts that the pooler pod of that endpoint runs with, without those that are banned: "kyoyu-2.data.svc,…".
   [[nodiscard]] std::string RoutedTo(const std::string& endpoint) const;
   // The condition of `policy.status` of that type; an empty one when there is none.
   [[nodiscard]] crds::Condition ConditionOf(const std::string& type) const;
@@ -75,6 +75,7 @@ class Scene {
   void Do(const Action& action);
   void StartInstances();
   void StartPoolers();
+  void SetBan(const std::string& pod, const std::string& host, bool banned);
   [[nodiscard]] core::Memory Recall() const;
 
   std::map<core::TriggerKey, core::TriggerMemory> triggers_;
