@@ -2,6 +2,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "lib/base/time_format.h"
+
 namespace pgtier::cli {
 namespace {
 
@@ -51,6 +53,29 @@ void AddApprove(CLI::App& app, Options& options) {
   });
 }
 
+void AddPromote(CLI::App& app, Options& options) {
+  CLI::App* promote =
+      AddCommand(app, options, Command::kPromote, "promote", "Make a replica the primary",
+                 "  kubectl pgtier promote kyoyu kyoyu-2 --wait\n"
+                 "  kubectl pgtier promote kyoyu kyoyu-2 --force   # the primary is lost\n\n"
+                 "Without --force nothing that was committed is lost: the primary is shut down, and the\n"
+                 "replica must have received all of its WAL. Needs the verb `promote`.");
+  promote->add_option("REPLICA", options.replica, "The instance to promote, such as kyoyu-2")->required();
+  promote->add_flag("--force", options.force,
+                    "Accept the loss of what the replica has not received, for a primary that cannot be shut down");
+  promote->add_flag("--wait", options.wait, "Wait until it is done or refused");
+  promote
+      ->add_option_function<std::string>(
+          "--timeout",
+          [&options](const std::string& text) {
+            Result<Duration> timeout = ParseDuration(text);
+            if (!timeout.has_value()) throw CLI::ValidationError("--timeout", timeout.error().message);
+            options.timeout = *timeout;
+          },
+          "How long --wait waits")
+      ->default_str("10m");
+}
+
 }  // namespace
 
 std::optional<int> ParseOptions(int argc, const char* const* argv, Options& options, std::ostream& out,
@@ -71,6 +96,7 @@ std::optional<int> ParseOptions(int argc, const char* const* argv, Options& opti
   AddCommand(app, options, Command::kPause, "pause", "Keep pgtier from acting; it goes on to look and report",
              "  kubectl pgtier pause kyoyu");
   AddCommand(app, options, Command::kResume, "resume", "End a pause", "  kubectl pgtier resume kyoyu");
+  AddPromote(app, options);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

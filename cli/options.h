@@ -5,6 +5,8 @@
 #include <optional>
 #include <string>
 
+#include "lib/base/clock.h"
+
 namespace pgtier::cli {
 
 // Exit codes: part of the program's contract (docs/cli.md).
@@ -12,19 +14,23 @@ inline constexpr int kDone = 0;
 inline constexpr int kFailed = 1;      // The cluster refused, the policy is not there, or a wait ran out.
 inline constexpr int kBadCommand = 2;  // The command line itself.
 
-enum class Command { kWhy, kPlan, kApprove, kDemand, kPause, kResume };
+enum class Command { kWhy, kPlan, kApprove, kDemand, kPause, kResume, kPromote };
 
 struct Options {
   Command command = Command::kWhy;
-  std::string kubeconfig;  // Empty: as kubectl finds it.
-  std::string context;     // Empty: the current one.
-  std::string namespace_;  // Empty: the context's.
-  bool json = false;       // -o json
-  std::string name;        // The policy's.
-  std::string trigger;     // demand
-  bool off = false;        // demand
-  std::string hash;        // approve
-  bool current = false;    // approve
+  std::string kubeconfig;                       // Empty: as kubectl finds it.
+  std::string context;                          // Empty: the current one.
+  std::string namespace_;                       // Empty: the context's.
+  bool json = false;                            // -o json
+  std::string name;                             // The policy's.
+  std::string trigger;                          // demand
+  bool off = false;                             // demand
+  std::string hash;                             // approve
+  bool current = false;                         // approve
+  std::string replica;                          // promote
+  bool force = false;                           // promote
+  bool wait = false;                            // promote
+  Duration timeout = std::chrono::minutes(10);  // promote --wait
 };
 
 // Parses the command line. Prints help or what is wrong, and gives the exit code when the program should end now.

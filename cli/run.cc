@@ -8,6 +8,7 @@
 #include "cli/why.h"
 #include "cli/writes.h"
 #include "lib/kube/config.h"
+#include "lib/kube/json.h"
 
 namespace pgtier::cli {
 namespace {
@@ -36,7 +37,18 @@ void PrintDone(const Options& options, const World& world, const kube::ObjectKey
   Print(options, world, document, text);
 }
 
-Result<Done> Write(kube::Client& client, const Options& options, const Policy& policy) {
+Result<Done> RunPromote(kube::Client& client, const Options& options, const Policy& policy, WallTime now) {
+  std::string request;
+  PGTIER_ASSIGN_OR_RETURN(
+      Done asked, Promote(client, policy, options.replica, options.force, now, request, Deadline::After(kPatience)));
+  if (!options.wait) return asked;
+  PGTIER_ASSIGN_OR_RETURN(
+      Done done, AwaitPromotion(client, kube::KeyOf(policy.object), request, Deadline::After(options.timeout)));
+  done.notes = std::move(asked.notes);
+  return done;
+}
+
+Result<Done> Write(kube::Client& client, const Options& options, const Policy& policy, WallTime now) {
   Deadline deadline = Deadline::After(kPatience);
   switch (options.command) {
     case Command::kPause:
@@ -47,6 +59,8 @@ Result<Done> Write(kube::Client& client, const Options& options, const Policy& p
       return Demand(client, policy, options.trigger, options.off, deadline);
     case Command::kApprove:
       return Approve(client, policy, options.current ? "" : options.hash, deadline);
+    case Command::kPromote:
+      return RunPromote(client, options, policy, now);
     case Command::kWhy:
     case Command::kPlan:
       break;
@@ -70,7 +84,7 @@ Status RunCommand(const Options& options, const World& world) {
     Print(options, world, ToJson(report), Render(report, world.style));
     return {};
   }
-  PGTIER_ASSIGN_OR_RETURN(Done done, Write(*client, options, policy));
+  PGTIER_ASSIGN_OR_RETURN(Done done, Write(*client, options, policy, now));
   PrintDone(options, world, key, done);
   return {};
 }

@@ -6,6 +6,7 @@
 #include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/scale_tier_reconciler.h"
 #include "crds/scale_tier_policy_codec.h"
+#include "lib/base/time_format.h"
 #include "lib/kube/json.h"
 
 namespace pgtier::cli {
@@ -165,6 +166,50 @@ Result<Done> Approve(kube::Client& client, const Policy& policy, const std::stri
   // Status moves all the time; only another plan matters.
   PGTIER_ASSIGN_OR_RETURN(Policy again, ReadPolicy(client, KeyOf(policy), deadline));
   return Approve(client, again, plan.hash, deadline);
+}
+
+Result<Done> Promote(kube::Client& client, const Policy& policy, const std::string& replica, bool force, WallTime now,
+                     std::string& request, Deadline deadline) {
+  const crds::PromotionStatus& running = policy.decoded.status.promotion;
+  if (!force && (running.phase == "Fencing" || running.phase == "Returning")) {
+    return MakeError(Code::kFailedPrecondition,
+                     "a promotion runs already: " + running.to + " in place of " + running.from);
+  }
+  request = replica + "/" + FormatMicroTime(now) + (force ? "/accept-data-loss" : "");
+  Json patch{{"metadata", {{"annotations", {{controllers::scale_tier::kPromoteAnnotation, request}}}}}};
+  Result<Json> patched = client.MergePatch(kScaleTierPolicies, KeyOf(policy), patch, deadline);
+  if (!patched.has_value()) return patched.error();
+  Done done;
+  done.action = "promote";
+  done.message = "asked for " + replica + " to become the primary";
+  auto paused = policy.decoded.meta.annotations.find(kPausedAnnotation);
+  if (paused != policy.decoded.meta.annotations.end() && paused->second != "false") {
+    done.notes.push_back("the policy is paused: nothing happens before kubectl pgtier resume " +
+                         policy.decoded.meta.name);
+  }
+  return done;
+}
+
+Result<Done> AwaitPromotion(kube::Client& client, const kube::ObjectKey& key, const std::string& request,
+                            Deadline deadline) {
+  constexpr Duration kPoll = std::chrono::milliseconds(500);
+  std::string last = "the operator has not taken it up";
+  while (!deadline.Expired()) {
+    Result<Policy> policy = ReadPolicy(client, key, deadline);
+    if (!policy.has_value() && policy.error().code != Code::kUnavailable) return policy.error();
+    if (policy.has_value() && policy->decoded.status.promotion.request == request) {
+      const crds::PromotionStatus& promotion = policy->decoded.status.promotion;
+      if (promotion.phase == "Done") return Done{"promote", true, promotion.message, {}};
+      if (promotion.phase == "Refused" || promotion.phase == "Returned") {
+        return MakeError(Code::kFailedPrecondition,
+                         (promotion.phase == "Refused" ? "refused: " : "taken back: ") + promotion.message);
+      }
+      const crds::Condition* says = crds::FindCondition(policy->decoded.status.conditions, "Promoting");
+      last = says == nullptr ? promotion.phase : says->message;
+    }
+    SleepFor(kPoll, {});
+  }
+  return MakeError(Code::kDeadlineExceeded, "not done yet, and goes on: " + last);
 }
 
 }  // namespace pgtier::cli

@@ -40,6 +40,17 @@ Result<Done> Demand(kube::Client& client, const Policy& policy, const std::strin
 // is. Errors: kFailedPrecondition: no plan waits, or `hash` is another one than the present.
 Result<Done> Approve(kube::Client& client, const Policy& policy, const std::string& hash, Deadline deadline);
 
+// Asks the operator to make `replica` the primary, by the annotation pgtier.dev/promote, with an id of this request's
+// own from `now`. `request` gets its value. Errors: kFailedPrecondition: one runs already (with `force` it may be
+// overtaken).
+Result<Done> Promote(kube::Client& client, const Policy& policy, const std::string& replica, bool force, WallTime now,
+                     std::string& request, Deadline deadline);
+
+// Waits until the operator has carried out or refused `request`.
+// Errors: kFailedPrecondition: refused, or taken back; kDeadlineExceeded: neither yet.
+Result<Done> AwaitPromotion(kube::Client& client, const kube::ObjectKey& key, const std::string& request,
+                            Deadline deadline);
+
 // Who seems to own the policy's spec from outside the cluster ("Argo CD", "Flux", "Helm"), or empty.
 std::string GitOwner(const nlohmann::json& object);
 

@@ -219,6 +219,12 @@ struct Summary {
   std::string closest, replicas, pooler, lag, endpoint;
 };
 
+struct PromotionStatus {
+  std::string request, phase, from, to, message;
+
+  bool operator==(const PromotionStatus&) const = default;
+};
+
 struct ScaleTierPolicyStatus {
   int64_t observed_generation = 0;
   int64_t closed_clients = 0;  // Idle ones of former poolers, since the policy was made.
@@ -227,6 +233,8 @@ struct ScaleTierPolicyStatus {
   std::string next_tier;
   std::string target_tier;
   std::string system_identifier;
+  std::string primary;
+  PromotionStatus promotion;  // An empty phase: there was none.
   std::string image;
   Summary summary;
   std::vector<TierStatus> tiers;

@@ -247,6 +247,10 @@ ScaleTierPolicyStatus DecodeStatus(const FieldReader& field) {
   status.next_tier = field.String("nextTier");
   status.target_tier = field.String("targetTier");
   status.system_identifier = field.String("systemIdentifier");
+  status.primary = field.String("primary");
+  FieldReader promotion = field.Child("promotion");
+  status.promotion = {promotion.String("request"), promotion.String("phase"), promotion.String("from"),
+                      promotion.String("to"), promotion.String("message")};
   status.image = field.String("image");
   FieldReader summary = field.Child("summary");
   status.summary = {summary.String("closest"), summary.String("replicas"), summary.String("pooler"),

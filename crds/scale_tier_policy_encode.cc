@@ -122,6 +122,15 @@ Json EncodeStatus(const ScaleTierPolicyStatus& status) {
   Put(object, "nextTier", status.next_tier);
   Put(object, "targetTier", status.target_tier);
   Put(object, "systemIdentifier", status.system_identifier);
+  Put(object, "primary", status.primary);
+  if (const PromotionStatus& promotion = status.promotion; !promotion.phase.empty()) {
+    Json& encoded = object["promotion"] = Json::object();
+    Put(encoded, "request", promotion.request);
+    Put(encoded, "phase", promotion.phase);
+    Put(encoded, "from", promotion.from);
+    Put(encoded, "to", promotion.to);
+    Put(encoded, "message", promotion.message);
+  }
   Put(object, "image", status.image);
   if (status.closed_clients > 0) object["closedClients"] = status.closed_clients;
   PutList(object, "tiers", status.tiers, EncodeTier);

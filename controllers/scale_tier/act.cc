@@ -78,9 +78,37 @@ class Step {
     return {};
   }
 
+  Status operator()(const DemotePrimary& action) {
+    PGTIER_ASSIGN_OR_RETURN(postgres::Lsn fence, Demote(action.ip, credentials_, deadline_, stop_));
+    Promotion promotion = action.promotion;
+    promotion.fence = fence;
+    Json service = action.service;
+    service["metadata"]["annotations"][kPromotionAnnotation] = EncodePromotion(promotion);
+    Stamp(service);
+    service["metadata"]["resourceVersion"] = action.resource_version;
+    Result<Json> applied = client_.Apply(kube::kServices, service, true, deadline_, stop_);
+    if (!applied.has_value()) return applied.error();
+    log::Info("the old primary is fenced", {{"instance", promotion.from}, {"wal", fence.ToString()}});
+    return {};
+  }
+
+  Status operator()(const PromoteInstance& action) {
+    if (!action.old.empty()) {
+      // Asked of the server itself and not of a cache: two that take writes are worse than none.
+      kube::ListOptions options;
+      options.label_selector = std::string(kInstanceLabel) + "=" + action.old;
+      PGTIER_ASSIGN_OR_RETURN(Json pods, client_.List(kube::kPods, policy_.meta.namespace_, options, deadline_, stop_));
+      if (!pods["items"].empty()) return MakeError(Code::kUnavailable, action.old + " has a pod still");
+    }
+    PGTIER_RETURN_IF_ERROR(PromoteServer(action, policy_.spec.managed->database, credentials_, deadline_, stop_));
+    log::Info("promoted", {{"instance", action.instance}, {"in place of", action.old}});
+    return {};
+  }
+
   Status operator()(const DropSlot& action) {
-    PGTIER_ASSIGN_OR_RETURN(postgres::Connection primary, OpenPrimary());
-    PGTIER_ASSIGN_OR_RETURN(bool dropped, postgres::DropSlot(primary, action.slot, deadline_));
+    PGTIER_ASSIGN_OR_RETURN(postgres::Connection server,
+                            OpenToAct(action.ip.empty() ? PrimaryIp() : action.ip, credentials_, deadline_, stop_));
+    PGTIER_ASSIGN_OR_RETURN(bool dropped, postgres::DropSlot(server, action.slot, deadline_));
     if (dropped) log::Info("dropped replication slot", {{"slot", action.slot}});
     return {};
   }

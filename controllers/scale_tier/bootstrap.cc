@@ -106,4 +106,46 @@ Status RecordTierIn(postgres::Connection& database, const std::string& tier, int
   return MakeError(Code::kAborted, "the epoch in pgtier.state moved on: another operator acts on this database");
 }
 
+Result<postgres::Lsn> Demote(const std::string& ip, const Credentials& credentials, Deadline deadline,
+                             const std::stop_token& stop) {
+  PGTIER_ASSIGN_OR_RETURN(postgres::Connection primary, OpenToAct(ip, credentials, deadline, stop));
+  PGTIER_ASSIGN_OR_RETURN(bool in_recovery, postgres::IsInRecovery(primary, deadline));
+  if (in_recovery) return MakeError(Code::kFailedPrecondition, "the primary is a standby");
+  PGTIER_RETURN_IF_ERROR(postgres::PlantStandbySignal(primary, deadline));
+  PGTIER_ASSIGN_OR_RETURN(postgres::Lsn fence, postgres::CurrentLsn(primary, deadline));
+  // What the shutdown would have to write then is little.
+  PGTIER_ASSIGN_OR_RETURN(auto done, primary.Execute("CHECKPOINT", deadline));
+  std::ignore = done;
+  return fence;
+}
+
+Status PromoteServer(const PromoteInstance& action, const std::string& database, const Credentials& credentials,
+                     Deadline deadline, const std::stop_token& stop) {
+  PGTIER_ASSIGN_OR_RETURN(postgres::Connection server, OpenToAct(action.ip, credentials, deadline, stop));
+  PGTIER_ASSIGN_OR_RETURN(bool in_recovery, postgres::IsInRecovery(server, deadline));
+  if (in_recovery && action.proof) {
+    // A restartpoint: only by it does the server know of the last checkpoint that it replayed.
+    PGTIER_ASSIGN_OR_RETURN(auto done, server.Execute("CHECKPOINT", deadline));
+    std::ignore = done;
+    PGTIER_ASSIGN_OR_RETURN(postgres::WalPosition position, postgres::ReadWalPosition(server, deadline));
+    if (!postgres::EndsInShutdown(position) || position.checkpoint <= action.fence) {
+      return MakeError(Code::kFailedPrecondition, NotProven(action.instance, action.old));
+    }
+  }
+  for (const std::string& slot : action.slots) {
+    PGTIER_ASSIGN_OR_RETURN(bool made, postgres::EnsurePhysicalSlot(server, slot, deadline));
+    std::ignore = made;  // Either way it is there.
+  }
+  PGTIER_RETURN_IF_ERROR(postgres::Promote(server, deadline));
+  PGTIER_ASSIGN_OR_RETURN(
+      postgres::Connection state,
+      postgres::Connection::Open(ConnectTo(action.ip, kSuperuser, credentials.superuser, database), deadline, stop));
+  // Where commits wait for a standby there may be none yet.
+  PGTIER_ASSIGN_OR_RETURN(auto moved, state.Execute("SET synchronous_commit = local;"
+                                                    "UPDATE pgtier.state SET epoch = epoch + 1, changed_at = now()",
+                                                    deadline));
+  std::ignore = moved;
+  return {};
+}
+
 }  // namespace pgtier::controllers::scale_tier

@@ -4,6 +4,7 @@
 #include <stop_token>
 #include <string>
 
+#include "controllers/scale_tier/plan.h"
 #include "controllers/scale_tier/seen.h"
 #include "crds/scale_tier_policy.h"
 #include "lib/base/clock.h"
@@ -32,5 +33,15 @@ Status RecordTierOnPrimary(const std::string& ip, const crds::ManagedPostgres& m
 
 // The same on a connection to the database, with the lock held.
 Status RecordTierIn(postgres::Connection& database, const std::string& tier, int64_t epoch, Deadline deadline);
+
+// Makes the primary at `ip` come up as a standby from its next start on, and gives where it writes then. A crash in
+// between is noticed: all is done on one connection. Errors: kFailedPrecondition: it is a standby.
+Result<postgres::Lsn> Demote(const std::string& ip, const Credentials& credentials, Deadline deadline,
+                             const std::stop_token& stop);
+
+// Proves, promotes and moves the epoch, as the action says; all of it may have been done before.
+// Errors: kFailedPrecondition: NotProven().
+Status PromoteServer(const PromoteInstance& action, const std::string& database, const Credentials& credentials,
+                     Deadline deadline, const std::stop_token& stop);
 
 }  // namespace pgtier::controllers::scale_tier

@@ -164,6 +164,16 @@ Saying SayApproval(const Outcome& outcome, const crds::ScaleTierPolicyStatus& st
           outcome.decision.message + " of " + HowToApprove(outcome.policy, status.plan.hash)};
 }
 
+Saying SayPromoting(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
+  const crds::PromotionStatus& promotion = status.promotion;
+  if (promotion.phase.empty()) return {kFalse, "NoPromotion", ""};
+  if (promotion.phase != "Fencing" && promotion.phase != "Returning") {
+    return {kFalse, promotion.phase, promotion.message};
+  }
+  std::string progress = outcome.failure.empty() ? "waiting for " + outcome.plan.waiting_for : outcome.failure;
+  return {kTrue, promotion.phase, promotion.to + " in place of " + promotion.from + ": " + progress};
+}
+
 Saying SayMetrics(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
   std::string unknown;
   std::optional<size_t> current = core::FindTier(outcome.resolved.ladder, status.tier);
@@ -237,6 +247,7 @@ std::vector<crds::Condition> MakeConditions(const Outcome& outcome, const crds::
       {"Reconciling", SayReconciling(outcome)},
       {"Stalled", SayStalled(outcome)},
       {"Climbing", SayClimbing(outcome, status)},
+      {"Promoting", SayPromoting(outcome, status)},
       {"ApprovalRequired", SayApproval(outcome, status)},
       {"MetricsAvailable", SayMetrics(outcome, status)},
       {"Degraded", SayDegraded(outcome, status)},

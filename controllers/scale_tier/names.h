@@ -15,6 +15,10 @@ inline constexpr char kConfigAnnotation[] = "pgtier.dev/config";  // on pods: ma
 inline constexpr char kDrainingAnnotation[] = "pgtier.dev/draining-since";  // on Deployments of a former pooler
 inline constexpr char kPausedAnnotation[] = "pgtier.dev/paused";
 inline constexpr char kApproveAnnotation[] = "pgtier.dev/approve";  // on policies: hash of the plan that may run
+inline constexpr char kPromoteAnnotation[] = "pgtier.dev/promote";  // on policies: <instance>/<id>
+inline constexpr char kPromotionAnnotation[] =
+    "pgtier.dev/promotion";                                   // on Service <policy>-primary: how far it has come
+inline constexpr char kTermAnnotation[] = "pgtier.dev/term";  // on that Service: how many promotions there were
 
 inline constexpr int kPostgresPort = 5432;
 

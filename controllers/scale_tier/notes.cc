@@ -69,6 +69,12 @@ std::vector<Note> MakeNotes(const crds::ScaleTierPolicyStatus& before, const crd
   if (asks != nullptr && asks->status == "True" && (asked == nullptr || asked->status != "True")) {
     notes.push_back({false, "ApprovalRequired", asks->message});
   }
+  if (const crds::PromotionStatus& promotion = after.promotion;
+      promotion.phase != before.promotion.phase || promotion.request != before.promotion.request) {
+    bool warns = promotion.phase == "Refused" || promotion.phase == "Returning" || promotion.phase == "Returned";
+    std::string text = promotion.message.empty() ? promotion.to + " in place of " + promotion.from : promotion.message;
+    if (!promotion.phase.empty()) notes.push_back({warns, "Promotion" + promotion.phase, text});
+  }
   const crds::Condition* ready_before = crds::FindCondition(before.conditions, "Ready");
   const crds::Condition* ready = crds::FindCondition(after.conditions, "Ready");
   if (ready != nullptr && ready->reason.starts_with("WouldEnter") &&

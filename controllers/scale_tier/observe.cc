@@ -68,6 +68,8 @@ std::string TroubleOf(const Json& pod) {
       if (reason.empty() || reason == "ContainerCreating" || reason == "PodInitializing") continue;
       std::string message = kube::StringAt(container, {"state", "waiting", "message"});
       if (!message.empty()) reason.append(": ").append(message);
+      std::string last = kube::StringAt(container, {"lastState", "terminated", "message"});
+      if (!last.empty()) reason.append(": ").append(last);
       return reason;
     }
   }
@@ -157,7 +159,10 @@ Result<Seen> Observer::Observe(const crds::ScaleTierPolicy& policy, const Resolv
     seen.primary_ordinal = PrimaryOrdinal(seen, policy.meta.name);
   }
   FindPoolers(seen);
-  if (policy.spec.managed.has_value()) AskInstances(seen, policy.spec.managed->database, deadline, stop);
+  if (policy.spec.managed.has_value()) {
+    AskInstances(seen, policy.spec.managed->database, deadline, stop);
+    ObservePromotion(policy, seen, deadline, stop);
+  }
   if (policy.spec.external.has_value() && resolved.WholePolicyRefused().empty()) {
     PGTIER_RETURN_IF_ERROR(AskExternal(*client_, policy, check_, LongestLag(resolved), seen, deadline, stop));
   }

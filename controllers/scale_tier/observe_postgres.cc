@@ -1,6 +1,7 @@
 #include "controllers/scale_tier/observe_postgres.h"
 
 #include <algorithm>
+#include <sstream>
 
 #include "controllers/scale_tier/names.h"
 #include "lib/poolers/pgbouncer_admin.h"
@@ -22,7 +23,9 @@ constexpr char kAskInstance[] =
     "  WHERE f.error IS NOT NULL AND NOT EXISTS "
     "    (SELECT 1 FROM pg_settings s WHERE s.name = f.name AND s.pending_restart)) AS config_error, "
     "(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' "
-    "  AND usename NOT LIKE 'pgtier%' AND usename <> 'postgres') AS clients";
+    "  AND usename NOT LIKE 'pgtier%' AND usename <> 'postgres') AS clients, "
+    "(SELECT coalesce(string_agg(slot_name, ','), '') FROM pg_replication_slots WHERE pg_is_in_recovery() "
+    "  AND slot_type = 'physical' AND NOT active AND slot_name LIKE 'pgtier\\_%') AS idle_slots";
 
 // What a standby knows of its own lag: see sql/scale_tier/schema.sql. The next heartbeat was due a quarter of a second
 // after the newest one (images/postgres/pgtier-heartbeat).
@@ -38,6 +41,9 @@ Status AskInstance(postgres::Connection& connection, InstanceSeen& instance, Dea
   PGTIER_ASSIGN_OR_RETURN(instance.restart_pending, row.Get<bool>("restart_pending"));
   PGTIER_ASSIGN_OR_RETURN(instance.config_error, row.Get<std::string>("config_error"));
   PGTIER_ASSIGN_OR_RETURN(instance.clients, row.Get<int64_t>("clients"));
+  PGTIER_ASSIGN_OR_RETURN(auto idle, row.Get<std::string>("idle_slots"));
+  std::stringstream names(idle);
+  for (std::string name; std::getline(names, name, ',');) instance.idle_slots.push_back(name);
   instance.answered = true;
   return {};
 }

@@ -23,6 +23,10 @@ Result<Plan> Planner::Make() {
     return std::move(plan_);
   }
   AddSecretsAndConfig();
+  if (AddPromotion()) {
+    KeepRouting();
+    return std::move(plan_);
+  }
   AddPrimary();
   AddReplicas();
   PGTIER_RETURN_IF_ERROR(AddPoolers());
@@ -46,7 +50,13 @@ Plan Planner::MakeForRecovery() {
   }
   if (PrimaryIsUnknown()) return std::move(plan_);
   AddSecretsAndConfig();
-  AddPrimary();
+  // One that runs stands on the Service: it outlives the status, and must be heeded before the primary is touched.
+  if (seen_.promotion.Runs()) {
+    AddPromotion();
+  } else {
+    plan_.promotion = seen_.promotion;
+    AddPrimary();
+  }
   return std::move(plan_);
 }
 

@@ -31,6 +31,7 @@ struct EnsureSlot {
 };
 struct DropSlot {
   std::string slot;
+  std::string ip = {};  // Of the standby that holds it; empty: the primary does.
 };
 // Annotates a pod, so that the kubelet brings its mounted configuration up to date at once and not within a minute.
 struct SyncPodVolumes {
@@ -81,9 +82,26 @@ struct RecordTier {
   int64_t epoch;  // The one that was seen.
 };
 
-using Action =
-    std::variant<ApplyObject, DeleteObject, Bootstrap, EnsureSlot, DropSlot, SyncPodVolumes, ReloadPostgres,
-                 ReloadPooler, ReloadPgCat, BanReplica, UnbanReplica, MarkDraining, ShutDownPooler, RecordTier>;
+// Makes the primary come up as a standby from its next start on, then notes on the Service where it writes now.
+struct DemotePrimary {
+  std::string ip;
+  Promotion promotion;
+  nlohmann::json service;  // Rendered, but for the fence.
+  std::string resource_version;
+};
+// Ends an instance's recovery, and moves the epoch in the database.
+struct PromoteInstance {
+  std::string instance;
+  std::string ip;
+  std::string old;     // Whose pod must be gone; empty: nobody's, it gets its own role back.
+  bool proof = false;  // Only if it holds the end of a clean shutdown that is later than `fence`.
+  postgres::Lsn fence;
+  std::vector<std::string> slots;  // Made before: who follows may ask for WAL at once.
+};
+
+using Action = std::variant<DemotePrimary, PromoteInstance, ApplyObject, DeleteObject, Bootstrap, EnsureSlot, DropSlot,
+                            SyncPodVolumes, ReloadPostgres, ReloadPooler, ReloadPgCat, BanReplica, UnbanReplica,
+                            MarkDraining, ShutDownPooler, RecordTier>;
 
 struct Plan {
   std::vector<Action> actions;
@@ -93,6 +111,7 @@ struct Plan {
   std::vector<std::string> routed;
   // What the primary runs on; pinned in status.
   std::string image;
+  Promotion promotion;  // After this plan.
   // What a person must decide or mend before this goes on; empty: nothing.
   std::string refused;
   // Fields whose change this release does not carry out, beside those that Resolve names.

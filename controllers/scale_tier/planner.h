@@ -44,7 +44,7 @@ class Planner {
   [[nodiscard]] std::string Stranger() const;
   void AddReplicas();
   void AddReplica(int ordinal);
-  void CloneAnew(const std::string& name);
+  void CloneAnew(const std::string& name, const std::string& why);
   void AddInstance(int ordinal);
   void KeepVolume(nlohmann::json& set);
   void AddReloads();
@@ -61,6 +61,21 @@ class Planner {
   void AddExternalReplicas();
   [[nodiscard]] std::string ExternalHash() const;
 
+  // --- planner_promotion.cc
+  // Whether a promotion is all that this pass is about.
+  bool AddPromotion();
+  [[nodiscard]] Promotion BeginPromotion(const std::string& annotation) const;
+  bool FencePrimary();
+  void PromoteHeir();
+  void ReturnPrimary();
+  [[nodiscard]] bool IsGone(const std::string& instance) const;
+  [[nodiscard]] const postgres::WalPosition* Position(const std::string& instance) const;
+  [[nodiscard]] std::string Newer(const std::string& from, const std::string& to) const;
+  [[nodiscard]] nlohmann::json PrimaryServiceAs(int ordinal, int64_t term, const Promotion& promotion) const;
+  void MovePrimaryService(int ordinal, int64_t term, const Promotion& promotion);
+  [[nodiscard]] nlohmann::json PostgresConfigAs(const std::string& primary, int64_t term) const;
+  void KeepBoot(nlohmann::json& set, int ordinal) const;
+
   // --- planner_routing.cc
   Status AddPoolers();
   // A pooler of the tier; of a `former` engine only what keeps its pods serving as they should.
@@ -75,6 +90,8 @@ class Planner {
   [[nodiscard]] poolers::Server Replica(const std::string& name) const;
   // Who takes reads: replicas, or the primary while there is none that may.
   std::vector<poolers::Server> ReadServers();
+  // Reads stay where they are.
+  void KeepRouting();
   void AddRecord();
 
   // --- planner_pgcat.cc

@@ -29,7 +29,7 @@ std::string TroubleInWords(const InstanceSeen& instance) {
 void Planner::AddSecretsAndConfig() {
   Apply(kube::kSecrets, RenderAppSecret(context_, credentials_));
   Apply(kube::kSecrets, RenderInternalSecret(context_, credentials_));
-  Apply(kube::kConfigMaps, RenderPostgresConfigMap(context_, tier_.max_lag));
+  Apply(kube::kConfigMaps, PostgresConfigAs(PrimaryName(), seen_.term));
 }
 
 // The image of the primary is pinned: a new release of pgtier restarts no database by itself. Status knows it
@@ -50,6 +50,7 @@ void Planner::AddInstance(int ordinal) {
   Apply(kube::kServices, RenderInstanceService(context_, ordinal));
   Json set = RenderInstance(context_, ordinal, plan_.image);
   KeepVolume(set);
+  KeepBoot(set, ordinal);
   Apply(kube::kStatefulSets, std::move(set));
 }
 
@@ -80,7 +81,7 @@ std::string Planner::Stranger() const {
 
 void Planner::AddPrimary() {
   plan_.image = PinnedImage();
-  Apply(kube::kServices, RenderPrimaryService(context_, seen_.primary_ordinal));
+  Apply(kube::kServices, PrimaryServiceAs(seen_.primary_ordinal, seen_.term, plan_.promotion));
   Apply(kube::kPodDisruptionBudgets, RenderInstanceBudget(context_));
   AddInstance(seen_.primary_ordinal);
   if (!seen_.primary.answered) {
@@ -129,7 +130,11 @@ void Planner::AddReplicas() {
 
 void Planner::AddReplica(int ordinal) {
   std::string name = InstanceName(policy(), ordinal);
-  if (seen_.primary.lost_slots.contains(SlotName(name))) return CloneAnew(name);
+  if (seen_.primary.lost_slots.contains(SlotName(name))) return CloneAnew(name, "its WAL is gone from the primary");
+  if (const InstanceSeen* known = Instance(ordinal);
+      known != nullptr && known->trouble.find("RewindFailed") != std::string::npos) {
+    return CloneAnew(name, "what it holds cannot be joined to the primary");
+  }
   const Json* claim = seen_.Object(kube::kPersistentVolumeClaims, VolumeClaimName(name));
   if (claim != nullptr && claim->at("metadata").contains("deletionTimestamp")) {
     return Wait("the volume of the former " + name + " to go");
@@ -138,6 +143,10 @@ void Planner::AddReplica(int ordinal) {
   if (!seen_.primary.slots.contains(SlotName(name))) plan_.actions.emplace_back(EnsureSlot{SlotName(name)});
   AddInstance(ordinal);
   const InstanceSeen* instance = Instance(ordinal);
+  if (instance != nullptr) {
+    // Left from when it was the primary, or was to be: they would keep its WAL until the volume is full.
+    for (const std::string& slot : instance->idle_slots) plan_.actions.emplace_back(DropSlot{slot, instance->pod_ip});
+  }
   std::string trouble = instance == nullptr ? "" : TroubleInWords(*instance);
   // One that is not ready and answers is out of reads: it is no base backup, and no trouble of its pod.
   if (instance == nullptr || (!instance->pod_ready && (!instance->answered || !trouble.empty()))) {
@@ -154,10 +163,11 @@ void Planner::AddReplica(int ordinal) {
 
 // The primary has thrown away WAL that the standby still needs (max_slot_wal_keep_size): it can never stream again, and
 // what it holds is a copy. The slot goes once nothing uses it, then all begins as for a new replica.
-void Planner::CloneAnew(const std::string& name) {
+void Planner::CloneAnew(const std::string& name, const std::string& why) {
   RemoveInstance(name);
-  if (!seen_.primary.slots.at(SlotName(name))) plan_.actions.emplace_back(DropSlot{SlotName(name)});
-  Wait(name + ": its WAL is gone from the primary; it is cloned anew");
+  auto slot = seen_.primary.slots.find(SlotName(name));
+  if (slot != seen_.primary.slots.end() && !slot->second) plan_.actions.emplace_back(DropSlot{SlotName(name)});
+  Wait(name + ": " + why + "; it is cloned anew");
 }
 
 // The StatefulSet last: by it an instance is known. A pass that ends between these leaves nothing forgotten; the volume

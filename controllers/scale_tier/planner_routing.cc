@@ -48,6 +48,12 @@ std::vector<poolers::Server> Planner::ReadServers() {
   return servers;
 }
 
+void Planner::KeepRouting() {
+  for (const crds::ReplicaStatus& replica : context_.policy.status.replicas) {
+    if (replica.routed) plan_.routed.push_back(replica.name);
+  }
+}
+
 Status Planner::AddPoolers() {
   bool pgcat = tier_.pooler.engine == kPgCat;
   // While the primary does not say how the replicas are, reads stay where they are.
@@ -58,9 +64,7 @@ Status Planner::AddPoolers() {
   if (known) {
     reads = ReadServers();
   } else {
-    for (const crds::ReplicaStatus& replica : context_.policy.status.replicas) {
-      if (replica.routed) plan_.routed.push_back(replica.name);
-    }
+    KeepRouting();
   }
   PGTIER_RETURN_IF_ERROR(AddEngine(tier_, false, known ? &reads : nullptr));
   AddEndpoints();

@@ -8,10 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "controllers/scale_tier/promotion.h"
 #include "core/ladder.h"
 #include "lib/kube/resource.h"
 #include "lib/poolers/pgbouncer_views.h"
 #include "lib/postgres/lsn.h"
+#include "lib/postgres/promotion.h"
 
 namespace pgtier::controllers::scale_tier {
 
@@ -44,10 +46,11 @@ struct InstanceSeen {
   std::string trouble;  // Why the pod does not run, in words: "ImagePullBackOff: …"; empty when nothing is known.
   // As the instance itself says.
   bool answered = false;
-  std::string config;            // Hash of the configuration that it has loaded.
-  std::string config_error;      // What in the mounted configuration the server refuses; empty: nothing.
-  bool restart_pending = false;  // Some of it waits for a restart.
-  int64_t clients = 0;           // Connections of others than pgtier.
+  std::string config;                   // Hash of the configuration that it has loaded.
+  std::string config_error;             // What in the mounted configuration the server refuses; empty: nothing.
+  bool restart_pending = false;         // Some of it waits for a restart.
+  int64_t clients = 0;                  // Connections of others than pgtier.
+  std::vector<std::string> idle_slots;  // On a standby: slots of ours that nobody uses there, and that keep WAL.
   // As the primary sees a standby.
   bool streaming = false;
   std::optional<postgres::Lsn> replayed;
@@ -95,6 +98,10 @@ struct Seen {
   // can tell.
   int primary_ordinal = 1;
   PrimarySeen primary;
+  Promotion promotion;  // The latest, as the Service has it.
+  int64_t term = 0;     // Promotions there have been.
+  // Where each instance's WAL ends; asked only while a promotion runs or is to begin.
+  std::map<std::string, postgres::WalPosition> positions;
   std::vector<PoolerPodSeen> poolers;
   std::map<core::TriggerKey, core::Reading> readings;
   WallTime now{};  // When it was seen.

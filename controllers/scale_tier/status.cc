@@ -274,7 +274,8 @@ bool MustWrite(const crds::ScaleTierPolicyStatus& before, const crds::ScaleTierP
   changes.decisive =
       before.observed_generation != after.observed_generation || before.tier != after.tier ||
       before.target_tier != after.target_tier || before.next_tier != after.next_tier || before.image != after.image ||
-      before.system_identifier != after.system_identifier || before.tiers.size() != after.tiers.size() ||
+      before.system_identifier != after.system_identifier || before.primary != after.primary ||
+      !(before.promotion == after.promotion) || before.tiers.size() != after.tiers.size() ||
       before.summary.replicas != after.summary.replicas || before.summary.pooler != after.summary.pooler ||
       before.summary.endpoint != after.summary.endpoint || before.plan.hash != after.plan.hash ||
       before.plan.approved_by != after.plan.approved_by || before.history.size() != after.history.size() ||

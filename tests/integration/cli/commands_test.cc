@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <sstream>
+#include <thread>
 
 #include "cli/run.h"
 #include "lib/http/client.h"
@@ -119,6 +120,40 @@ TEST_F(Commands, PauseSetsTheAnnotationUnderTheNameOfTheProgramAndResumeTakesItB
   EXPECT_EQ(resumed["action"], "resume");
   EXPECT_EQ(resumed["changed"], true);
   EXPECT_FALSE(Get("dev")["metadata"].contains("annotations"));
+}
+
+TEST_F(Commands, PromoteAsksOnceAndWaitsForTheAnswer) {
+  Ran asked = Run({"promote", "dev", "dev-2"});
+  EXPECT_EQ(asked.code, 0) << asked.err;
+  std::string first = Get("dev")["metadata"]["annotations"]["pgtier.dev/promote"];
+  EXPECT_THAT(first, testing::MatchesRegex("dev-2/[-0-9T:.]+Z"));
+  EXPECT_EQ(ManagerOf({"f:metadata", "f:annotations", "f:pgtier.dev/promote"}), "pgtier-cli");
+  EXPECT_EQ(Run({"promote", "dev", "dev-2", "--force"}).code, 0);
+  std::string forced = Get("dev")["metadata"]["annotations"]["pgtier.dev/promote"];
+  EXPECT_THAT(forced, testing::EndsWith("/accept-data-loss"));
+  EXPECT_NE(forced.substr(0, first.size()), first) << "each request is another one";
+  Ran silent = Run({"promote", "dev", "dev-2", "--wait", "--timeout=1s"});
+  EXPECT_EQ(silent.code, 1);
+  EXPECT_THAT(silent.err, HasSubstr("the operator has not taken it up"));
+
+  // What the operator would answer.
+  std::jthread operator_([this](const std::stop_token& stop) {
+    auto own = server().Connect();
+    while (!stop.stop_requested()) {
+      auto policy = own->Get(kScaleTierPolicies, {namespace_name(), "dev"}, Soon());
+      Json status{{"metadata", {{"namespace", namespace_name()}, {"name", "dev"}}},
+                  {"status",
+                   {{"promotion",
+                     {{"request", (*policy)["metadata"]["annotations"]["pgtier.dev/promote"]},
+                      {"phase", "Refused"},
+                      {"message", "dev-2 does not answer"}}}}}};
+      std::ignore = own->ApplyStatus(kScaleTierPolicies, status, Soon());
+      SleepFor(std::chrono::milliseconds(100), stop);
+    }
+  });
+  Ran refused = Run({"promote", "dev", "dev-2", "--wait", "--timeout=20s"});
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_EQ(refused.err, "error: refused: dev-2 does not answer\n");
 }
 
 TEST_F(Commands, DemandAddsOneNameAndKeepsTheOthers) {

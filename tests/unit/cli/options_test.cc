@@ -44,6 +44,11 @@ TEST(Options, EachCommandTakesItsOwn) {
   Parsed demand = Parse({"demand", "kyoyu", "isolated-reads", "--off"});
   EXPECT_EQ(demand.options.trigger, "isolated-reads");
   EXPECT_TRUE(demand.options.off);
+  Parsed promote = Parse({"promote", "kyoyu", "kyoyu-2", "--wait", "--timeout=90s"});
+  EXPECT_EQ(promote.options.replica, "kyoyu-2");
+  EXPECT_TRUE(promote.options.wait);
+  EXPECT_FALSE(promote.options.force);
+  EXPECT_EQ(promote.options.timeout, std::chrono::seconds(90));
   EXPECT_EQ(Parse({"approve", "kyoyu", "3f9c2a77"}).options.hash, "3f9c2a77");
   EXPECT_TRUE(Parse({"approve", "kyoyu", "--current"}).options.current);
 }
@@ -60,6 +65,8 @@ TEST(Options, AWrongCommandLineIsTwoAndSaysWhatIsWrong) {
                                                       {{"demand", "kyoyu"}, "TRIGGER is required"},
                                                       {{"approve", "kyoyu"}, "HASH or --current"},
                                                       {{"approve", "kyoyu", "3f9c", "--current"}, "excludes"},
+                                                      {{"promote", "kyoyu"}, "REPLICA is required"},
+                                                      {{"promote", "kyoyu", "kyoyu-2", "--timeout=x"}, "timeout"},
                                                       {{"pause", "kyoyu", "more"}, "more"}}) {
     Parsed parsed = Parse(each.arguments);
     EXPECT_EQ(parsed.code, kBadCommand) << each.says;
@@ -70,10 +77,10 @@ TEST(Options, AWrongCommandLineIsTwoAndSaysWhatIsWrong) {
 TEST(Options, HelpIsNoFailureAndShowsExamples) {
   Parsed all = Parse({"--help"});
   EXPECT_EQ(all.code, kDone);
-  for (const char* command : {"why", "plan", "approve", "demand", "pause", "resume", "Exit codes"}) {
+  for (const char* command : {"why", "plan", "approve", "demand", "pause", "resume", "promote", "Exit codes"}) {
     EXPECT_THAT(all.out, HasSubstr(command));
   }
-  for (const char* command : {"why", "plan", "approve", "demand", "pause", "resume"}) {
+  for (const char* command : {"why", "plan", "approve", "demand", "pause", "resume", "promote"}) {
     Parsed help = Parse({command, "--help"});
     EXPECT_EQ(help.code, kDone);
     EXPECT_THAT(help.out, HasSubstr(std::string("kubectl pgtier ") + command + " kyoyu"));

@@ -330,6 +330,8 @@ std::string InWords(const Action& action) {
       return "delete " + std::string(a.resource.kind) + " " + a.name;
     }
     std::string operator()(const Bootstrap&) const { return "bootstrap"; }
+    std::string operator()(const DemotePrimary& a) const { return "demote " + a.promotion.from; }
+    std::string operator()(const PromoteInstance& a) const { return "promote " + a.instance; }
     std::string operator()(const EnsureSlot& a) const { return "slot " + a.slot; }
     std::string operator()(const DropSlot& a) const { return "drop " + a.slot; }
     std::string operator()(const SyncPodVolumes& a) const { return "sync " + a.pod; }
