@@ -12,12 +12,12 @@
 namespace pgtier::cli {
 namespace {
 
+using controllers::scale_tier::kApproveAnnotation;
 using controllers::scale_tier::kPausedAnnotation;
 using controllers::scale_tier::kScaleTierPolicies;
 using Json = nlohmann::json;
 
 constexpr int kTries = 5;
-constexpr char kApproveAnnotation[] = "pgtier.dev/approve";
 
 std::vector<std::string> TakingDemands(const crds::ScaleTierPolicySpec& spec) {
   std::vector<std::string> names;

@@ -239,6 +239,18 @@ void CompareTiers(const crds::ScaleTierPolicyStatus& before, const crds::ScaleTi
   }
 }
 
+void FillPromotion(const Outcome& outcome, crds::ScaleTierPolicyStatus& status) {
+  // Where nothing was planned, or what was planned failed, the Service's word stands.
+  const Promotion& planned = outcome.plan.promotion;
+  bool moved = outcome.failure.empty() && !planned.request.empty();
+  const Promotion& promotion = moved ? planned : outcome.seen.promotion;
+  status.promotion = {promotion.request, NameOf(promotion.phase), promotion.from, promotion.to, promotion.message};
+  if (outcome.seen.primary_ordinal == 0 || outcome.seen.instances.empty()) return;
+  status.primary = InstanceName(outcome.policy.meta.name, outcome.seen.primary_ordinal);
+  bool done_now = moved && outcome.seen.promotion.Runs() && promotion.phase == PromotionPhase::kDone;
+  if (done_now) status.primary = promotion.to;
+}
+
 }  // namespace
 
 std::string RunningTier(const crds::ScaleTierPolicyStatus& status, const Resolved& resolved, const Seen& seen) {
@@ -259,6 +271,7 @@ crds::ScaleTierPolicyStatus MakeStatus(const Outcome& outcome) {
     status.system_identifier = primary.system_identifier;
   }
   if (outcome.failure.empty()) status.closed_clients += outcome.plan.closed_clients;
+  FillPromotion(outcome, status);
   if (const TierSettings* tier = outcome.resolved.Find(outcome.decision.to)) {
     FillReplicas(outcome, *tier, status);
     FillSummary(outcome, *tier, status);
