@@ -38,6 +38,8 @@ RecordedPlan ReadPlan(const Json& object) {
   RecordedPlan plan;
   plan.hash = kube::StringAt(object, {"status", "plan", "hash"});
   plan.approved_by = kube::StringAt(object, {"status", "plan", "approvedBy"});
+  plan.from = kube::StringAt(object, {"status", "plan", "from"});
+  plan.to = kube::StringAt(object, {"status", "plan", "to"});
   const Json& steps = kube::At(object, {"status", "plan", "steps"});
   if (!steps.is_array()) return plan;
   for (const Json& step : steps) {
@@ -100,6 +102,8 @@ Json ToJson(const PlanReport& report) {
     object["steps"].push_back({{"name", step.name}, {"reversible", step.reversible}});
   }
   if (!report.plan.hash.empty()) object["hash"] = report.plan.hash;
+  if (!report.plan.from.empty()) object["planFrom"] = report.plan.from;
+  if (!report.plan.to.empty()) object["planTo"] = report.plan.to;
   if (!report.plan.approved_by.empty()) object["approvedBy"] = report.plan.approved_by;
   object["unavailable"] = report.unavailable;
   return object;
@@ -128,7 +132,10 @@ std::string Render(const PlanReport& report, const Style& style) {
   }
   for (size_t i = 0; i < report.plan.steps.size(); ++i) {
     const crds::PlanStep& step = report.plan.steps[i];
-    text += (i == 0 ? "Steps:\n" : "") + std::string("  ") + std::to_string(i + 1) + ". " + step.name +
+    if (i == 0) {
+      text += report.plan.to.empty() ? "Steps:\n" : "Steps from " + report.plan.from + " to " + report.plan.to + ":\n";
+    }
+    text += std::string("  ") + std::to_string(i + 1) + ". " + step.name +
             (step.reversible ? "" : style.Paint(" (cannot be undone)", Tone::kBad)) + "\n";
   }
   if (!report.plan.hash.empty()) {

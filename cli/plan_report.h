@@ -15,6 +15,7 @@ namespace pgtier::cli {
 struct RecordedPlan {
   std::string hash;  // Empty: no plan is recorded.
   std::string approved_by;
+  std::string from, to;  // Which change it is of.
   std::vector<crds::PlanStep> steps;
 };
 RecordedPlan ReadPlan(const nlohmann::json& object);

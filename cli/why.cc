@@ -148,12 +148,15 @@ GateReport WindowGate(const core::Ladder& ladder, const std::vector<std::string>
 GateReport ApprovalGate(const crds::ScaleTierPolicy& policy, const core::Tier& next) {
   GateReport gate{"approval", true, "not required for " + next.name};
   if (!next.approval_required) return gate;
-  const crds::Condition* waits = crds::FindCondition(policy.status.conditions, "ApprovalRequired");
-  gate.open = policy.status.target_tier == next.name;
-  gate.message = gate.open ? "given: the change is under way"
-                           : "required for " + next.name + ": kubectl pgtier plan " + policy.meta.name +
-                                 ", then kubectl pgtier approve";
-  if (!gate.open && waits != nullptr && waits->status == "True") gate.message = waits->message;
+  const crds::PlanStatus& plan = policy.status.plan;
+  bool of_next = plan.to == next.name && !plan.hash.empty();
+  bool approved = of_next && !plan.approved_by.empty();
+  gate.open = approved || policy.status.target_tier == next.name;
+  gate.message = approved ? "given by " + plan.approved_by + " for plan " + plan.hash
+                 : gate.open
+                     ? "given: the change is under way"
+                     : "required for " + next.name + ": kubectl pgtier plan " + policy.meta.name +
+                           ", then kubectl pgtier approve " + policy.meta.name + (of_next ? " " + plan.hash : "");
   return gate;
 }
 

@@ -12,6 +12,10 @@ using std::chrono::seconds;
 
 class PromoteTest : public ClusterTest {
  protected:
+  void TearDown() override {
+    if (!node_.empty()) Kubectl({"uncordon", node_});
+    ClusterTest::TearDown();
+  }
   // kubectl pgtier promote; its exit code, its words go to the test's output.
   [[nodiscard]] int Promote(const std::string& replica, const std::string& more) const {
     std::string command =
@@ -19,7 +23,8 @@ class PromoteTest : public ClusterTest {
     return WEXITSTATUS(std::system(command.c_str()));  // NOLINT(concurrency-mt-unsafe)
   }
   void ExpectPrimary(const std::string& primary, const std::string& replica) {
-    EXPECT_EQ(Field("app", "/status/primary"), primary);
+    EXPECT_TRUE(Eventually("status names the primary", seconds(30),
+                           [&] { return Field("app", "/status/primary") == primary; }));
     EXPECT_EQ(QueryInside(primary, "select pg_is_in_recovery()"), "f");
     EXPECT_TRUE(Eventually(replica + " streams as a replica", seconds(120), [&] {
       return QueryInside(primary, "select application_name, state from pg_stat_replication") == replica + "|streaming";
@@ -33,6 +38,8 @@ class PromoteTest : public ClusterTest {
              QueryInside(primary, "select count(*) from pg_replication_slots where not active") == "0";
     }));
   }
+
+  std::string node_;  // That was cordoned.
 };
 
 TEST_F(PromoteTest, AReplicaTakesOverUnderLoadAndNothingAcknowledgedIsLost) {
@@ -63,6 +70,39 @@ TEST_F(PromoteTest, AReplicaTakesOverUnderLoadAndNothingAcknowledgedIsLost) {
   EXPECT_TRUE(summary.value("ledger_ok", false)) << summary.dump();
   EXPECT_GT(summary.value("events_acknowledged", 0), 1000) << summary.dump();
   std::printf("%s\n", summary.dump().c_str());
+}
+
+TEST_F(PromoteTest, ADeadPrimaryIsReplacedOnlyWhereItsLossIsAcceptedAndComesBackRewound) {
+  Json policy = SmallPolicy("app", Json{{"any", Json::array({{{"name", "by-hand"}, {"demand", Json::object()}}})}});
+  policy["spec"]["pin"] = "high";
+  Apply(policy);
+  ASSERT_TRUE(WaitForTier("app", "high", seconds(180)));
+  QueryInside("app-1", "create table kept as select generate_series(1, 1000) as n");
+  ASSERT_TRUE(Eventually("the rows are on the replica", seconds(60), [&] {
+    return Kubectl({"exec", "-n", ns(), "app-2-0", "--", "psql", "-h", "/run/postgresql", "-U", "postgres", "app",
+                    "-XAtc", "select count(*) from kept"},
+                   "", true) == "1000";
+  }));
+  // Killed, and nowhere to run: what a lost node leaves.
+  node_ = Kubectl({"get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"});
+  Kubectl({"cordon", node_});
+  Kubectl({"delete", "pod", "-n", ns(), "app-1-0", "--grace-period=0", "--force"});
+  ASSERT_TRUE(WaitForCondition("app", "Ready", "False", seconds(60)));
+  EXPECT_EQ(Promote("app-2", "--wait --timeout=60s"), 1) << "without --force";
+  EXPECT_THAT(Field("app", "/status/promotion/message"),
+              testing::HasSubstr("kubectl pgtier promote app app-2 --force"));
+  EXPECT_EQ(QueryInside("app-2", "select pg_is_in_recovery()"), "t");
+  ASSERT_EQ(Promote("app-2", "--force --wait --timeout=2m"), 0);
+  EXPECT_EQ(QueryInside("app-2", "select pg_is_in_recovery(), (select count(*) from kept)"), "f|1000");
+  QueryInside("app-2", "insert into kept values (1001)");
+
+  Kubectl({"uncordon", node_});
+  ASSERT_TRUE(Eventually("app-1 is back", seconds(120), [&] {
+    return Kubectl({"exec", "-n", ns(), "app-1-0", "--", "psql", "-h", "/run/postgresql", "-U", "postgres", "app",
+                    "-XAtc", "select count(*) from kept"},
+                   "", true) == "1001";
+  }));
+  ExpectPrimary("app-2", "app-1");
 }
 
 }  // namespace
