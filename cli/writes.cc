@@ -170,6 +170,9 @@ Result<Done> Approve(kube::Client& client, const Policy& policy, const std::stri
 
 Result<Done> Promote(kube::Client& client, const Policy& policy, const std::string& replica, bool force, WallTime now,
                      std::string& request, Deadline deadline) {
+  if (!policy.decoded.spec.managed.has_value()) {
+    return MakeError(Code::kFailedPrecondition, "this Postgres is not run by pgtier: promote where it runs");
+  }
   const crds::PromotionStatus& running = policy.decoded.status.promotion;
   if (!force && (running.phase == "Fencing" || running.phase == "Returning")) {
     return MakeError(Code::kFailedPrecondition,

@@ -92,7 +92,7 @@ Result<ExternalAccess> ReadAccess(SecretReader& reader, const crds::ExternalPost
   return access;
 }
 
-void Note(const Trouble& trouble, PrimarySeen& primary) {
+void NotePrimary(const Trouble& trouble, PrimarySeen& primary) {
   primary.answered = false;
   primary.reason = trouble.reason;
   primary.error = trouble.message;
@@ -274,9 +274,9 @@ void AskExternalServers(const crds::ExternalPostgres& external, const ExternalAc
   PrimarySeen& primary = seen.primary;
   Server server(external, access, check, external.host, external.port, deadline.AtMost(kServerPatience), stop);
   Result<bool> writable = AskPrimary(server, primary);
-  if (!writable.has_value()) return Note(server.Explain(writable.error()), primary);
+  if (!writable.has_value()) return NotePrimary(server.Explain(writable.error()), primary);
   if (!*writable) {
-    return Note({"NotAPrimary", external.host + " is a standby: write the primary's host into "
+    return NotePrimary({"NotAPrimary", external.host + " is a standby: write the primary's host into "
                                                 "spec.postgres.external.host; standbys belong into replicas"},
                 primary);
   }
@@ -302,7 +302,7 @@ void AskExternalServers(const crds::ExternalPostgres& external, const ExternalAc
   }
   if (followers.empty()) return;
   Result<postgres::Lsn> wal = postgres::CurrentLsn(server.connection(), deadline.AtMost(kServerPatience));
-  if (!wal.has_value()) return Note(server.Explain(wal.error()), primary);
+  if (!wal.has_value()) return NotePrimary(server.Explain(wal.error()), primary);
   primary.wal = *wal;
   MeasureLags(followers, primary, std::min(longest_lag, kLongestWait), stop);
 }
@@ -314,7 +314,7 @@ Status AskExternal(kube::Client& client, const crds::ScaleTierPolicy& policy, co
   SecretReader reader(client, policy.meta.namespace_, deadline, stop);
   PGTIER_ASSIGN_OR_RETURN(ExternalAccess access, ReadAccess(reader, external));
   if (reader.trouble().has_value()) {
-    Note(*reader.trouble(), seen.primary);
+    NotePrimary(*reader.trouble(), seen.primary);
     return {};
   }
   if (!seen.credentials.has_value()) seen.credentials.emplace();

@@ -8,14 +8,14 @@
 namespace pgtier::controllers::scale_tier {
 namespace {
 
-constexpr Duration kPatience = std::chrono::seconds(2);
+constexpr Duration kPromotionPatience = std::chrono::seconds(2);
 
 // One that does not answer is left out.
 void AskPositions(Seen& seen, const std::string& database, Deadline deadline, const std::stop_token& stop) {
   if (!seen.credentials.has_value()) return;
   for (const InstanceSeen& instance : seen.instances) {
     if (instance.pod_ip.empty()) continue;
-    Deadline patience = deadline.AtMost(kPatience);
+    Deadline patience = deadline.AtMost(kPromotionPatience);
     Result<postgres::Connection> connection = postgres::Connection::Open(
         ConnectTo(instance.pod_ip, kMonitorRole, seen.credentials->monitor, database), patience, stop);
     if (!connection.has_value()) continue;
