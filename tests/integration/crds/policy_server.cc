@@ -2,6 +2,7 @@
 
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 #include "tests/support/yaml.h"
 
@@ -13,7 +14,16 @@ void PolicyServerTest::SetUp() {
   static bool installed = false;
   if (installed) return;
   server().Kubectl({"apply", "--server-side", "-f", std::string(PGTIER_SOURCE_DIR) + "/crds/scaletierpolicies.yaml"});
-  server().Kubectl({"wait", "--for=condition=Established", "crd/scaletierpolicies.pgtier.dev", "--timeout=30s"});
+  // `kubectl wait` fails where the object has no conditions at all yet.
+  for (int tries = 0;; ++tries) {
+    try {
+      server().Kubectl({"wait", "--for=condition=Established", "crd/scaletierpolicies.pgtier.dev", "--timeout=30s"});
+      break;
+    } catch (const std::exception&) {
+      if (tries == 20) throw;
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    }
+  }
   // Established a moment before it is served everywhere.
   const Deadline deadline = Soon();
   while (!client()->List(kScaleTierPolicies, namespace_name(), {}, Soon()).has_value() && !deadline.Expired()) {
