@@ -16,6 +16,8 @@ namespace pgtier::http {
 namespace {
 
 // The library's own timeout, out of the way of every deadline of ours (exchange.h).
+// The library keeps a buffer of that size a connection; 64 KiB is its default.
+constexpr size_t kPieceBytes = size_t{16} << 10;
 constexpr auto kLibraryTimeout = std::chrono::hours(1);
 constexpr size_t kIoThreads = 8;
 
@@ -122,6 +124,7 @@ Result<std::unique_ptr<Client>> Client::Create(ClientOptions options) {
     web::http::client::http_client_config config;
     config.set_timeout(kLibraryTimeout);
     config.set_max_redirects(0);
+    config.set_chunksize(kPieceBytes);
     // The library makes a context a connection, which trusts the system's CAs beside ours and costs a megabyte. Ours
     // takes its place.
     config.set_ssl_context_callback(
