@@ -63,6 +63,9 @@ Result<WallTime> ParseTime(std::string_view text) {
   std::tm utc{};
   const char* rest = strptime(copy.c_str(), "%Y-%m-%dT%H:%M:%S", &utc);
   if (rest == nullptr) return bad();
+  // Nanoseconds in 64 bits reach from 1678 to 2262; an offset and a fraction stay within with a year to spare.
+  constexpr int kTmBase = 1900;
+  if (utc.tm_year < 1679 - kTmBase || utc.tm_year > 2261 - kTmBase) return bad();
   WallTime time = std::chrono::system_clock::from_time_t(timegm(&utc));
   if (*rest == '.') {
     ++rest;

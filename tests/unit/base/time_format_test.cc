@@ -7,6 +7,13 @@ namespace {
 
 using namespace std::chrono_literals;
 
+TEST(TimeFormatTest, YearsThatNanosecondsDoNotReachAreRefused) {
+  for (const char* text : {"2262-01-01T00:00:00Z", "1678-12-31T00:00:00Z", "9999-12-31T23:59:59Z"}) {
+    EXPECT_FALSE(ParseTime(text).has_value()) << text;
+  }
+  EXPECT_TRUE(ParseTime("2261-12-31T23:59:59.999-23:59").has_value());
+}
+
 TEST(TimeFormat, RoundTripsRfc3339) {
   auto time = ParseTime("2026-11-20T17:02:11Z");
   ASSERT_TRUE(time.has_value());
