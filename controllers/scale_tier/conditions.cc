@@ -234,8 +234,11 @@ Saying SayTier(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status
   for (const Refusal& refusal : outcome.resolved.refusals) {
     if (refusal.tier == tier.name) return {kFalse, "SpecRefused", refusal.why};
   }
-  if (!tier.blocked_by.empty()) return {kFalse, "NotAvailable", tier.blocked_by};
-  return {kFalse, "NotReached", core::DescribeWaiting(tier, outcome.decision.triggers, outcome.now)};
+  std::string waiting = core::DescribeWaiting(tier, outcome.decision.triggers, outcome.now);
+  if (tier.blocked_by.empty()) return {kFalse, "NotReached", waiting};
+  // What this release cannot enter is decided all the same: that it is due, and why, is what a person has to know.
+  bool due = outcome.decision.due == tier.name;
+  return {kFalse, "NotAvailable", tier.blocked_by + (due ? "; it is due: " : "; ") + waiting};
 }
 
 }  // namespace

@@ -89,7 +89,7 @@ TEST_F(PgCatTest, AClientThatStaysIsClosedAfterItsTimeAndCounted) {
       Kubectl({"get", "secret", "-n", ns(), "app-app", "-o", "go-template={{.data.password | base64decode}}"});
   Kubectl({"exec", "-i", "-n", ns(), "app-1-0", "--", "sh", "-c",
            "read -r PGPASSWORD; export PGPASSWORD; "
-           "(sleep 300 | psql -h app-rw -U app app >/tmp/idle 2>&1 &) ; sleep 2"},
+           "(sleep 120 | psql -h app-rw -U app app) </dev/null >/tmp/idle 2>&1 & sleep 2"},
           password + "\n");
   Patch("scaletier/app", {{"spec", {{"demands", Json::array({"by-hand"})}}}});
   ASSERT_TRUE(WaitForTier("app", "high", seconds(120)));

@@ -121,5 +121,39 @@ TEST(TierCondition, GoesBackWhenThePinDoes) {
   EXPECT_EQ(scene.ConditionOf("Ready").reason, "Pinned");
 }
 
+TEST(TierCondition, ATierThatCannotBeEnteredIsDecidedAllTheSame) {
+  Json object = TwoTiers();
+  object["spec"]["tiers"].push_back(Json::parse(R"({"name": "sharded", "enterWhen": {"any": [
+    {"name": "disk", "above": "0.8", "unit": "Ratio", "for": "15m", "pooler": {"metric": "Utilisation"}}]},
+    "sharding": {"citus": {"workers": 3, "tables": [{"name": "events", "column": "agent_id"}]}}})"));
+  object["spec"]["pin"] = "two";
+  Scene scene(object);
+  scene.Settle();
+  scene.Settle();
+  object["spec"].erase("pin");
+  scene.Edit(object);
+  Read(scene, "disk", core::Reading::Of(0.62));
+  // Past the cooldown, so that nothing but the sharding is in the way.
+  scene.now += std::chrono::hours(1);
+  scene.MakePass();
+  EXPECT_EQ(scene.ConditionOf("tier.pgtier.dev/sharded").reason, "NotAvailable");
+  EXPECT_EQ(scene.ConditionOf("tier.pgtier.dev/sharded").message,
+            "this release does not do spec.tiers[2].sharding yet; closest: disk 62% of 80% (15m)");
+  Read(scene, "disk", core::Reading::Of(0.85));
+  scene.MakePass();
+  for (int i = 0; i < 80; ++i) {
+    scene.now += std::chrono::seconds(15);
+    scene.MakePass();
+  }
+  EXPECT_EQ(scene.policy.status.tier, "two");
+  EXPECT_EQ(scene.policy.status.target_tier, "");
+  EXPECT_EQ(scene.ConditionOf("Ready").status, "True");
+  EXPECT_EQ(scene.ConditionOf("Ready").reason, "NotAvailable");
+  EXPECT_THAT(
+      scene.ConditionOf("tier.pgtier.dev/sharded").message,
+      testing::MatchesRegex("this release does not do spec.tiers.2..sharding yet; it is due: disk 85% > 80% since "
+                            "[0-9:]+Z .15m."));
+}
+
 }  // namespace
 }  // namespace pgtier::controllers::scale_tier
