@@ -49,11 +49,13 @@ std::vector<std::string> Deployments(const Scene& scene) {
 Scene AtTheSwitch() {
   Scene scene(WithPgCat());
   scene.Settle();
-  scene.Carry(scene.PlanFor("one", "two"));
-  // The replicas alone.
-  std::vector<PoolerPodSeen> poolers = scene.seen.poolers;
-  scene.StartPods();
-  scene.seen.poolers = poolers;
+  // The replicas alone, one after the other.
+  const std::vector<PoolerPodSeen> poolers = scene.seen.poolers;
+  for (int replica = 0; replica < 2; ++replica) {
+    scene.Carry(scene.PlanFor("one", "two"));
+    scene.StartPods();
+    scene.seen.poolers = poolers;
+  }
   return scene;
 }
 

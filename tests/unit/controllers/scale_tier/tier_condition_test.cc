@@ -7,6 +7,8 @@
 namespace pgtier::controllers::scale_tier {
 namespace {
 
+using Json = nlohmann::json;
+
 using testing::HasSubstr;
 
 constexpr char kTierTwo[] = "tier.pgtier.dev/two";
