@@ -9,6 +9,7 @@
 #include "controllers/scale_tier/observe_readings.h"
 #include "controllers/scale_tier/resources.h"
 #include "lib/base/base64.h"
+#include "lib/base/time_format.h"
 #include "lib/kube/json.h"
 
 namespace pgtier::controllers::scale_tier {
@@ -51,12 +52,27 @@ std::optional<Credentials> ReadCredentials(const Seen& seen, const std::string& 
                      SecretText(internal, "pooler-admin"), SecretText(app, "password")};
 }
 
-bool IsReady(const Json& pod) {
+// How long nodes have to lead a Service to a pod that has become ready; kube-proxy takes up to a second on a quiet one.
+constexpr Duration kServiceDelay = std::chrono::seconds(3);
+
+// The condition Ready of a pod that has it and is not going away, or nullptr.
+const Json* ReadyCondition(const Json& pod) {
   const Json& conditions = kube::At(pod, {"status", "conditions"});
-  if (!conditions.is_array() || kube::At(pod, {"metadata"}).contains("deletionTimestamp")) return false;
-  return std::any_of(conditions.begin(), conditions.end(), [](const Json& condition) {
+  if (!conditions.is_array() || kube::At(pod, {"metadata"}).contains("deletionTimestamp")) return nullptr;
+  auto found = std::find_if(conditions.begin(), conditions.end(), [](const Json& condition) {
     return kube::StringAt(condition, {"type"}) == "Ready" && kube::StringAt(condition, {"status"}) == "True";
   });
+  return found == conditions.end() ? nullptr : &*found;
+}
+
+bool IsReady(const Json& pod) { return ReadyCondition(pod) != nullptr; }
+
+// By the kubelet's clock and ours: where they differ by much, one that is newly ready is noticed late or for long.
+bool IsNewlyReady(const Json& pod, WallTime now) {
+  const Json* ready = ReadyCondition(pod);
+  if (ready == nullptr) return false;
+  auto since = ParseTime(kube::StringAt(*ready, {"lastTransitionTime"}));
+  return since.has_value() && now < *since + std::chrono::duration_cast<WallTime::duration>(kServiceDelay);
 }
 
 // Why a pod does not run, from the states of its containers or its scheduling.
@@ -94,7 +110,7 @@ std::optional<int> OrdinalOf(const std::string& policy, const std::string& insta
   return ordinal;
 }
 
-void FindInstances(const std::string& policy, Seen& seen) {
+void FindInstances(const std::string& policy, WallTime now, Seen& seen) {
   for (const auto& [key, object] : seen.objects) {
     if (key.first != kube::kStatefulSets.plural) continue;
     std::optional<int> ordinal = OrdinalOf(policy, key.second);
@@ -104,6 +120,7 @@ void FindInstances(const std::string& policy, Seen& seen) {
     instance.ordinal = *ordinal;
     if (const Json* pod = seen.Object(kube::kPods, PodName(instance.name))) {
       instance.pod_ready = IsReady(*pod);
+      instance.newly_ready = IsNewlyReady(*pod, now);
       instance.pod_ip = kube::StringAt(*pod, {"status", "podIP"});
       instance.trouble = TroubleOf(*pod);
       instance.template_is_older = kube::StringAt(*pod, {"metadata", "labels", "controller-revision-hash"}) !=
@@ -149,13 +166,13 @@ Duration LongestLag(const Resolved& resolved) {
 
 }  // namespace
 
-Result<Seen> Observer::Observe(const crds::ScaleTierPolicy& policy, const Resolved& resolved, Deadline deadline,
-                               const std::stop_token& stop) {
+Result<Seen> Observer::Observe(const crds::ScaleTierPolicy& policy, const Resolved& resolved, WallTime now,
+                               Deadline deadline, const std::stop_token& stop) {
   Seen seen;
   PGTIER_RETURN_IF_ERROR(ReadOwned(*client_, children_, policy.meta, seen, deadline, stop));
   seen.credentials = ReadCredentials(seen, policy.meta.name);
   if (policy.spec.managed.has_value()) {
-    FindInstances(policy.meta.name, seen);
+    FindInstances(policy.meta.name, now, seen);
     seen.primary_ordinal = PrimaryOrdinal(seen, policy.meta.name);
   }
   FindPoolers(seen);

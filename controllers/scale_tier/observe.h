@@ -22,8 +22,9 @@ class Observer {
   Observer(kube::Client* client, observe::Prometheus* prometheus, kube::ObjectCache* children, HostCheck check)
       : client_(client), prometheus_(prometheus), children_(children), check_(std::move(check)) {}
 
+  // `now` is the time that pods' conditions are compared with.
   // Errors: those of listing the policy's objects, where the cache can't answer.
-  Result<Seen> Observe(const crds::ScaleTierPolicy& policy, const Resolved& resolved, Deadline deadline,
+  Result<Seen> Observe(const crds::ScaleTierPolicy& policy, const Resolved& resolved, WallTime now, Deadline deadline,
                        const std::stop_token& stop);
 
  private:

@@ -116,6 +116,8 @@ std::string LagInWords(const InstanceSeen& instance, Duration max_lag) {
 
 bool MayTakeReads(const InstanceSeen& instance, const PrimarySeen& primary, Duration max_lag, bool routed) {
   if (!instance.pod_ready || !instance.streaming || !instance.replayed.has_value()) return false;
+  // A pooler that is refused has nothing to give its clients: they would see it fail.
+  if (!routed && instance.newly_ready) return false;
   // Back only when well below the limit, or a lag near it would move reads to and fro.
   Duration limit = routed ? max_lag : max_lag / 2;
   // An idle, caught-up standby reports no lag; one far behind that has not reported yet does not either.

@@ -103,7 +103,7 @@ Result<Requeue> ScaleTierReconciler::Reconcile(const kube::ObjectKey& key, Deadl
   if (policy->meta.deleting) return Requeue{};
 
   Resolved resolved = Resolve(*policy, parts_.images.pgcat);
-  PGTIER_ASSIGN_OR_RETURN(Seen seen, observer_.Observe(*policy, resolved, deadline, stop));
+  PGTIER_ASSIGN_OR_RETURN(Seen seen, observer_.Observe(*policy, resolved, parts_.clock->Now(), deadline, stop));
   FillApprovals(*policy, RunningTier(policy->status, resolved, seen), seen.primary_ordinal, resolved);
   WallTime now = parts_.clock->Now();
   seen.now = now;

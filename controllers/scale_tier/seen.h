@@ -41,6 +41,7 @@ struct InstanceSeen {
   std::string name;
   int ordinal = 0;
   bool pod_ready = false;
+  bool newly_ready = false;  // For so short a time that nodes may not lead its Service to it yet.
   std::string pod_ip;
   bool template_is_older = false;  // The pod was made before the StatefulSet's template changed last.
   std::string trouble;  // Why the pod does not run, in words: "ImagePullBackOff: …"; empty when nothing is known.

@@ -18,7 +18,8 @@ leftovers() {
   ip netns list 2>/dev/null | grep -i pgtier || true
   ip route show | grep 10.200.0 || true
   grep -E 'pgtier-testbed|/run/pgtier|kubelet' /proc/self/mounts || true
-  pgrep -a 'kubelet|kube-apiserver|kube-proxy|containerd-shim|coredns' || true
+  # Not those of integration tests, which run as plain processes.
+  pgrep -a 'kubelet|kube-apiserver|kube-proxy|containerd-shim|coredns' | grep -v /tmp/pgtier-apiserver- || true
   find /sys/fs/cgroup -maxdepth 3 -type d -name '*pgtier*' 2>/dev/null || true
   nft list ruleset 2>/dev/null | grep -i kube || true
 }

@@ -26,7 +26,8 @@ class FaultsTest : public ClusterTest {
     });
   }
   std::string PodOf(const std::string& deployment) {
-    for (const Json& pod : KubectlJson({"get", "pods", "-n", ns()})["items"]) {
+    const Json pods = KubectlJson({"get", "pods", "-n", ns()});
+    for (const Json& pod : pods["items"]) {
       std::string name = pod["metadata"]["name"];
       if (name.starts_with(deployment + "-") && !pod["metadata"].contains("deletionTimestamp")) return name;
     }

@@ -212,5 +212,17 @@ TEST(MayTakeReads, Table) {
   }
 }
 
+// A pooler that connects before kube-proxy leads the Service there is refused, and so are its clients.
+TEST(MayTakeReads, NotBeforeNodesHaveLearnedOfIt) {
+  InstanceSeen replica;
+  replica.pod_ready = replica.streaming = replica.newly_ready = true;
+  replica.replayed = postgres::Lsn{};
+  PrimarySeen primary;
+  EXPECT_FALSE(MayTakeReads(replica, primary, std::chrono::seconds(1), false));
+  EXPECT_TRUE(MayTakeReads(replica, primary, std::chrono::seconds(1), true)) << "it is not taken away for that";
+  replica.newly_ready = false;
+  EXPECT_TRUE(MayTakeReads(replica, primary, std::chrono::seconds(1), false));
+}
+
 }  // namespace
 }  // namespace pgtier::controllers::scale_tier
