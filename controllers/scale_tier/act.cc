@@ -129,39 +129,11 @@ class Step {
     return {};
   }
 
-  Status operator()(const ReloadPooler& action) {
-    PGTIER_ASSIGN_OR_RETURN(poolers::PgBouncerAdmin admin,
-                            poolers::PgBouncerAdmin::Open(ConnectToConsole(action.ip, credentials_), deadline_, stop_));
-    Deadline patience = deadline_.AtMost(kSyncPatience);
-    while (true) {
-      PGTIER_RETURN_IF_ERROR(admin.Reload(deadline_));
-      PGTIER_ASSIGN_OR_RETURN(auto config, admin.ShowConfig(deadline_));
-      PGTIER_ASSIGN_OR_RETURN(auto databases, admin.ShowDatabases(deadline_));
-      PGTIER_ASSIGN_OR_RETURN(auto differences, poolers::CompareWithRunning(action.settings, config, databases));
-      if (differences.empty()) break;
-      if (patience.Expired() || !SleepFor(kSyncPoll, stop_)) return {};  // The next pass tries again.
-    }
-    // A RELOAD that changes hosts replaces the server connections by itself, each as its transaction ends. RECONNECT on
-    // top of it would break logins under way (pgbouncer#1536).
-    log::Info("pooler took its configuration", {{"pod", action.pod}});
-    return {};
-  }
+  // A RELOAD that changes hosts replaces the server connections by itself, each as its transaction ends. RECONNECT on
+  // top of it would break logins under way (pgbouncer#1536).
+  Status operator()(const ReloadPooler& action) { return Reload<poolers::PgBouncerAdmin>(action); }
 
-  Status operator()(const ReloadPgCat& action) {
-    PGTIER_ASSIGN_OR_RETURN(poolers::PgCatAdmin admin,
-                            poolers::PgCatAdmin::Open(ConnectToConsole(action.ip, credentials_), deadline_, stop_));
-    Deadline patience = deadline_.AtMost(kSyncPatience);
-    while (true) {
-      PGTIER_RETURN_IF_ERROR(admin.Reload(deadline_));
-      PGTIER_ASSIGN_OR_RETURN(auto config, admin.ShowConfig(deadline_));
-      PGTIER_ASSIGN_OR_RETURN(auto databases, admin.ShowDatabases(deadline_));
-      PGTIER_ASSIGN_OR_RETURN(auto differences, poolers::CompareWithRunning(action.settings, config, databases));
-      if (differences.empty()) break;
-      if (patience.Expired() || !SleepFor(kSyncPoll, stop_)) return {};  // The next pass tries again.
-    }
-    log::Info("pooler took its configuration", {{"pod", action.pod}});
-    return {};
-  }
+  Status operator()(const ReloadPgCat& action) { return Reload<poolers::PgCatAdmin>(action); }
 
   Status operator()(const BanReplica& action) {
     PGTIER_ASSIGN_OR_RETURN(poolers::PgCatAdmin admin,
@@ -211,6 +183,23 @@ class Step {
   }
 
  private:
+  // Until the pooler says that it runs what it was told to, or for as long as the kubelet may need to bring the file.
+  template <typename Admin, typename Told>
+  Status Reload(const Told& action) {
+    PGTIER_ASSIGN_OR_RETURN(Admin admin, Admin::Open(ConnectToConsole(action.ip, credentials_), deadline_, stop_));
+    Deadline patience = deadline_.AtMost(kSyncPatience);
+    while (true) {
+      PGTIER_RETURN_IF_ERROR(admin.Reload(deadline_));
+      PGTIER_ASSIGN_OR_RETURN(auto config, admin.ShowConfig(deadline_));
+      PGTIER_ASSIGN_OR_RETURN(auto databases, admin.ShowDatabases(deadline_));
+      PGTIER_ASSIGN_OR_RETURN(auto differences, poolers::CompareWithRunning(action.settings, config, databases));
+      if (differences.empty()) break;
+      if (patience.Expired() || !SleepFor(kSyncPoll, stop_)) return {};  // The next pass tries again.
+    }
+    log::Info("pooler took its configuration", {{"pod", action.pod}});
+    return {};
+  }
+
   std::string PrimaryIp() const {
     const InstanceSeen* primary = seen_.PrimaryInstance();
     return primary == nullptr ? "" : primary->pod_ip;
