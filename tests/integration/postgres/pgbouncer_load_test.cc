@@ -18,7 +18,6 @@ class PgBouncerLoadTest : public testing::WithPooler {
     ASSERT_TRUE(pooler().WriteSettings(SettingsFor(port)).has_value());
     ASSERT_TRUE(admin.Reload(Soon()).has_value());
     ASSERT_TRUE(Differences(admin).empty());
-    ASSERT_TRUE(admin.Reconnect("kyoyu", Soon()).has_value());
   }
 };
 
