@@ -39,6 +39,7 @@ unit_and_integration() {
   step "compile (dev)"
   compile dev
   step "unit and integration tests"
+  [[ -n ${PGTIER_PGCAT:-} ]] || echo "the tests of a local PgCat are skipped: PGTIER_PGCAT names no program"
   run_tests --preset dev -LE e2e
   step "compile (asan)"
   compile asan
@@ -73,6 +74,7 @@ end_to_end() {
   kubectl -n pgtier-system rollout status deployment/pgtier --timeout=2m
   kubectl -n monitoring rollout status deployment/prometheus --timeout=2m
   step "end-to-end tests on pods"
+  [[ -n ${PGTIER_PGCAT_IMAGE:-} ]] || echo "the tests of PgCat are skipped: PGTIER_PGCAT_IMAGE names no image of it"
   PGTIER_E2E=1 ctest --preset dev -L e2e --progress
 }
 
