@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "controllers/scale_tier/change.h"
 #include "controllers/scale_tier/resolve.h"
 #include "lib/base/time_format.h"
 #include "lib/kube/json.h"
@@ -16,20 +17,14 @@ using Json = nlohmann::json;
 
 // A tier's settings by the names that the policy writes them with.
 std::vector<std::pair<std::string, std::string>> InWords(const TierSettings& tier) {
-  const controllers::scale_tier::PoolerSettings& pooler = tier.pooler;
-  return {{"pooler.engine", pooler.engine},
-          {"pooler.image", pooler.image.empty() ? "of the release" : pooler.image},
-          {"pooler.instances", std::to_string(pooler.instances)},
-          {"pooler.poolMode", pooler.pool_mode},
-          {"pooler.maxClientConn", std::to_string(pooler.max_client_conn)},
-          {"pooler.defaultPoolSize", std::to_string(pooler.default_pool_size)},
-          {"pooler.minPoolSize", std::to_string(pooler.min_pool_size)},
-          {"pooler.reservePoolSize", std::to_string(pooler.reserve_pool_size)},
-          {"pooler.serverIdleTimeout", FormatDuration(pooler.server_idle_timeout)},
-          {"readReplicas.min", std::to_string(tier.replicas)},
-          {"readReplicas.maxLag", FormatDuration(tier.max_lag)},
-          {"readReplicas.drainTimeout", FormatDuration(tier.drain_timeout)},
-          {"reads go to", tier.replicas > 0 && tier.route_reads ? "replicas" : "the primary"}};
+  controllers::scale_tier::PoolerSettings pooler = tier.pooler;
+  if (pooler.image.empty()) pooler.image = "of the release";
+  auto settings = controllers::scale_tier::SettingsOf(pooler);
+  settings.emplace_back("readReplicas.min", std::to_string(tier.replicas));
+  settings.emplace_back("readReplicas.maxLag", FormatDuration(tier.max_lag));
+  settings.emplace_back("readReplicas.drainTimeout", FormatDuration(tier.drain_timeout));
+  settings.emplace_back("reads go to", tier.replicas > 0 && tier.route_reads ? "replicas" : "the primary");
+  return settings;
 }
 
 }  // namespace

@@ -18,26 +18,18 @@ using Settings = std::map<std::string, std::string>;
 // Every setting of a tier under the API's name. Whatever is added to TierSettings belongs here, or an approval would
 // hold for a plan that does something else.
 Settings Flatten(const TierSettings& tier) {
-  const PoolerSettings& pooler = tier.pooler;
   std::string weights;
   for (const auto& [instance, weight] : tier.weights) {
     weights += (weights.empty() ? "" : ",") + instance + "=" + std::to_string(weight);
   }
-  return {{"pooler.engine", pooler.engine},
-          {"pooler.image", pooler.image},
-          {"pooler.instances", std::to_string(pooler.instances)},
-          {"pooler.poolMode", pooler.pool_mode},
-          {"pooler.maxClientConn", std::to_string(pooler.max_client_conn)},
-          {"pooler.defaultPoolSize", std::to_string(pooler.default_pool_size)},
-          {"pooler.minPoolSize", std::to_string(pooler.min_pool_size)},
-          {"pooler.reservePoolSize", std::to_string(pooler.reserve_pool_size)},
-          {"pooler.serverIdleTimeout", FormatDuration(pooler.server_idle_timeout)},
-          {"readReplicas.min", std::to_string(tier.enter_with)},
-          {"readReplicas.maxLag", FormatDuration(tier.max_lag)},
-          {"readReplicas.drainTimeout", FormatDuration(tier.drain_timeout)},
-          {"routing.strategy", tier.strategy},
-          {"routing.weights", weights},
-          {"routing.reads", tier.replicas > 0 && tier.route_reads ? "replicas" : "primary"}};
+  Settings settings{{"readReplicas.min", std::to_string(tier.enter_with)},
+                    {"readReplicas.maxLag", FormatDuration(tier.max_lag)},
+                    {"readReplicas.drainTimeout", FormatDuration(tier.drain_timeout)},
+                    {"routing.strategy", tier.strategy},
+                    {"routing.weights", weights},
+                    {"routing.reads", tier.replicas > 0 && tier.route_reads ? "replicas" : "primary"}};
+  for (auto& [name, value] : SettingsOf(tier.pooler)) settings.emplace(name, std::move(value));
+  return settings;
 }
 
 std::vector<crds::PlanStep> StepsOf(const std::string& policy, const std::string& endpoint, const TierSettings& from,
@@ -66,6 +58,18 @@ std::vector<crds::PlanStep> StepsOf(const std::string& policy, const std::string
 }
 
 }  // namespace
+
+std::vector<std::pair<std::string, std::string>> SettingsOf(const PoolerSettings& pooler) {
+  return {{"pooler.engine", pooler.engine},
+          {"pooler.image", pooler.image},
+          {"pooler.instances", std::to_string(pooler.instances)},
+          {"pooler.poolMode", pooler.pool_mode},
+          {"pooler.maxClientConn", std::to_string(pooler.max_client_conn)},
+          {"pooler.defaultPoolSize", std::to_string(pooler.default_pool_size)},
+          {"pooler.minPoolSize", std::to_string(pooler.min_pool_size)},
+          {"pooler.reservePoolSize", std::to_string(pooler.reserve_pool_size)},
+          {"pooler.serverIdleTimeout", FormatDuration(pooler.server_idle_timeout)}};
+}
 
 Change DescribeChange(const crds::ScaleTierPolicy& policy, const Resolved& resolved, const TierSettings& from,
                       const TierSettings& to, int primary_ordinal, std::optional<WallTime> since) {

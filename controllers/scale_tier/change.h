@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "controllers/scale_tier/resolve.h"
@@ -16,6 +17,9 @@ struct Change {
   std::vector<crds::PlanStep> steps;
   std::vector<crds::SettingChange> settings;
 };
+
+// A pooler's settings under the names that the policy writes them with, in the schema's order.
+std::vector<std::pair<std::string, std::string>> SettingsOf(const PoolerSettings& pooler);
 
 // The change from one tier to another of the policy. `since` is when the tier that runs was entered: the hash is of
 // this stay there, so an approval serves one change and not the same change once more. Beside that the hash depends on

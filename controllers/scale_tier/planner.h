@@ -2,6 +2,7 @@
 // planner_routing.cc.
 #pragma once
 
+#include <functional>
 #include <set>
 #include <string>
 #include <vector>
@@ -82,6 +83,11 @@ class Planner {
   Status AddPooler(const TierSettings& tier, const std::string& endpoint, const std::vector<poolers::Server>& servers,
                    bool former);
   void ApplyPooler(const TierSettings& tier, const std::string& endpoint);
+  // Brings each ready pod of a pooler to what its engine compares: `differences` gives what a pod that answered runs
+  // otherwise, `reload` the action that mends it. Then notes whether they serve, unless they are `former`.
+  Status AddReloadsOf(const TierSettings& tier, const std::string& endpoint, bool former,
+                      const std::function<Result<std::vector<poolers::Difference>>(const PoolerPodSeen&)>& differences,
+                      const std::function<Action(const PoolerPodSeen&)>& reload);
   // Notes whether the pods of a pooler serve, or what they are waited for.
   void NoteServing(const TierSettings& tier, const std::string& endpoint, int ready, bool as_wanted);
   [[nodiscard]] bool RoutedBefore(const std::string& replica) const;

@@ -12,28 +12,15 @@ Status Planner::AddPgCat(const TierSettings& tier, const std::string& endpoint,
   PGTIER_ASSIGN_OR_RETURN(nlohmann::json secret, RenderPgCatSecret(context_, endpoint, settings));
   Apply(kube::kSecrets, std::move(secret));
   if (!former) ApplyPooler(tier, endpoint);
-
-  int ready = 0;
-  bool as_wanted = true;
-  for (const PoolerPodSeen& pod : seen_.poolers) {
-    if (pod.endpoint != endpoint || !pod.ready) continue;
-    ++ready;
-    if (!pod.answered) {
-      as_wanted = false;
-      Wait("the console of " + pod.pod + ": " + pod.error);
-      continue;
-    }
-    AddBans(pod, servers);
-    PGTIER_ASSIGN_OR_RETURN(std::vector<poolers::Difference> differences,
-                            poolers::CompareWithRunning(settings, pod.config, pod.databases));
-    if (differences.empty()) continue;
-    as_wanted = false;
-    plan_.actions.emplace_back(SyncPodVolumes{pod.pod});
-    plan_.actions.emplace_back(ReloadPgCat{pod.pod, pod.ip, settings});
-    Wait(pod.pod + " to take its configuration: " + differences.front().what);
-  }
-  if (!former) NoteServing(tier, endpoint, ready, as_wanted);
-  return {};
+  return AddReloadsOf(
+      tier, endpoint, former,
+      [&](const PoolerPodSeen& pod) {
+        AddBans(pod, servers);
+        return poolers::CompareWithRunning(settings, pod.config, pod.databases);
+      },
+      [&](const PoolerPodSeen& pod) {
+        return ReloadPgCat{pod.pod, pod.ip, settings};
+      });
 }
 
 // A host that must not take reads any more is banned at once. Not the last one: PgCat forgets all bans when every

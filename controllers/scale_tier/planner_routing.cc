@@ -95,6 +95,31 @@ void Planner::NoteServing(const TierSettings& tier, const std::string& endpoint,
   }
 }
 
+Status Planner::AddReloadsOf(
+    const TierSettings& tier, const std::string& endpoint, bool former,
+    const std::function<Result<std::vector<poolers::Difference>>(const PoolerPodSeen&)>& differences,
+    const std::function<Action(const PoolerPodSeen&)>& reload) {
+  int ready = 0;
+  bool as_wanted = true;
+  for (const PoolerPodSeen& pod : seen_.poolers) {
+    if (pod.endpoint != endpoint || !pod.ready) continue;
+    ++ready;
+    if (!pod.answered) {
+      as_wanted = false;
+      Wait("the console of " + pod.pod + ": " + pod.error);
+      continue;
+    }
+    PGTIER_ASSIGN_OR_RETURN(std::vector<poolers::Difference> found, differences(pod));
+    if (found.empty()) continue;
+    as_wanted = false;
+    plan_.actions.emplace_back(SyncPodVolumes{pod.pod});
+    plan_.actions.push_back(reload(pod));
+    Wait(pod.pod + " to take its configuration: " + found.front().what);
+  }
+  if (!former) NoteServing(tier, endpoint, ready, as_wanted);
+  return {};
+}
+
 Status Planner::AddPooler(const TierSettings& tier, const std::string& endpoint,
                           const std::vector<poolers::Server>& servers, bool former) {
   PGTIER_ASSIGN_OR_RETURN(poolers::PgBouncerSettings settings,
@@ -107,27 +132,12 @@ Status Planner::AddPooler(const TierSettings& tier, const std::string& endpoint,
   PGTIER_ASSIGN_OR_RETURN(Json secret, RenderPoolerSecret(context_, endpoint, settings, credentials_));
   Apply(kube::kSecrets, std::move(secret));
   if (!former) ApplyPooler(tier, endpoint);
-
-  int ready = 0;
-  bool as_wanted = true;
-  for (const PoolerPodSeen& pod : seen_.poolers) {
-    if (pod.endpoint != endpoint || !pod.ready) continue;
-    ++ready;
-    if (!pod.answered) {
-      as_wanted = false;
-      Wait("the console of " + pod.pod + ": " + pod.error);
-      continue;
-    }
-    PGTIER_ASSIGN_OR_RETURN(std::vector<poolers::Difference> differences,
-                            poolers::CompareWithRunning(settings, pod.config, pod.databases));
-    if (differences.empty()) continue;
-    as_wanted = false;
-    plan_.actions.emplace_back(SyncPodVolumes{pod.pod});
-    plan_.actions.emplace_back(ReloadPooler{pod.pod, pod.ip, settings});
-    Wait(pod.pod + " to take its configuration: " + differences.front().what);
-  }
-  if (!former) NoteServing(tier, endpoint, ready, as_wanted);
-  return {};
+  return AddReloadsOf(
+      tier, endpoint, former,
+      [&](const PoolerPodSeen& pod) { return poolers::CompareWithRunning(settings, pod.config, pod.databases); },
+      [&](const PoolerPodSeen& pod) {
+        return ReloadPooler{pod.pod, pod.ip, settings};
+      });
 }
 
 void Planner::AddRecord() {

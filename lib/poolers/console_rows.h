@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lib/base/result.h"
+#include "lib/poolers/pgbouncer_views.h"
 #include "lib/postgres/connection.h"
 
 namespace pgtier::poolers {
@@ -45,6 +46,35 @@ Result<std::vector<T>> ReadAll(Result<postgres::Rows> rows, Fill fill) {
     if (reader.fault().has_value()) return *reader.fault();
   }
   return all;
+}
+
+// What PgBouncer and PgCat show alike; a column that one of them lacks reads as 0.
+
+inline Result<std::vector<ConfigEntry>> ReadConfig(Result<postgres::Rows> rows) {
+  return ReadAll<ConfigEntry>(std::move(rows), [](ColumnReader& row) {
+    return ConfigEntry{row.Text("key"), row.Text("value"), row.Text("default"), row.Text("changeable") == "yes"};
+  });
+}
+
+inline Result<std::vector<DatabaseStats>> ReadDatabases(Result<postgres::Rows> rows) {
+  return ReadAll<DatabaseStats>(std::move(rows), [](ColumnReader& row) {
+    DatabaseStats database;
+    database.name = row.Text("name");
+    database.host = row.Text("host");
+    database.port = row.Number("port");
+    database.database = row.Text("database");
+    database.force_user = row.Text("force_user");
+    database.pool_size = row.Number("pool_size");
+    database.min_pool_size = row.Number("min_pool_size");
+    // Until PgBouncer 1.23 the column had the name of the old setting.
+    database.reserve_pool_size = row.Number("reserve_pool_size") + row.Number("reserve_pool");
+    database.pool_mode = row.Text("pool_mode");
+    database.max_connections = row.Number("max_connections");
+    database.current_connections = row.Number("current_connections");
+    database.paused = row.Number("paused") != 0;
+    database.disabled = row.Number("disabled") != 0;
+    return database;
+  });
 }
 
 }  // namespace pgtier::poolers

@@ -56,30 +56,11 @@ Status PgBouncerAdmin::Command(const std::string& verb, const std::string& datab
 }
 
 Result<std::vector<ConfigEntry>> PgBouncerAdmin::ShowConfig(Deadline deadline) {
-  return ReadAll<ConfigEntry>(Ask("SHOW CONFIG", deadline), [](ColumnReader& row) {
-    return ConfigEntry{row.Text("key"), row.Text("value"), row.Text("default"), row.Text("changeable") == "yes"};
-  });
+  return ReadConfig(Ask("SHOW CONFIG", deadline));
 }
 
 Result<std::vector<DatabaseStats>> PgBouncerAdmin::ShowDatabases(Deadline deadline) {
-  return ReadAll<DatabaseStats>(Ask("SHOW DATABASES", deadline), [](ColumnReader& row) {
-    DatabaseStats database;
-    database.name = row.Text("name");
-    database.host = row.Text("host");
-    database.port = row.Number("port");
-    database.database = row.Text("database");
-    database.force_user = row.Text("force_user");
-    database.pool_size = row.Number("pool_size");
-    database.min_pool_size = row.Number("min_pool_size");
-    // Until 1.23 the column had the name of the old setting.
-    database.reserve_pool_size = row.Number("reserve_pool_size") + row.Number("reserve_pool");
-    database.pool_mode = row.Text("pool_mode");
-    database.max_connections = row.Number("max_connections");
-    database.current_connections = row.Number("current_connections");
-    database.paused = row.Number("paused") != 0;
-    database.disabled = row.Number("disabled") != 0;
-    return database;
-  });
+  return ReadDatabases(Ask("SHOW DATABASES", deadline));
 }
 
 Result<std::vector<PoolStats>> PgBouncerAdmin::ShowPools(Deadline deadline) {

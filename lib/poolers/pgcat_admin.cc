@@ -62,28 +62,11 @@ Status PgCatAdmin::Command(const std::string& command, Deadline deadline) {
 }
 
 Result<std::vector<ConfigEntry>> PgCatAdmin::ShowConfig(Deadline deadline) {
-  return ReadAll<ConfigEntry>(Ask("SHOW CONFIG", deadline), [](ColumnReader& row) {
-    return ConfigEntry{row.Text("key"), row.Text("value"), row.Text("default"), row.Text("changeable") == "yes"};
-  });
+  return ReadConfig(Ask("SHOW CONFIG", deadline));
 }
 
 Result<std::vector<DatabaseStats>> PgCatAdmin::ShowDatabases(Deadline deadline) {
-  return ReadAll<DatabaseStats>(Ask("SHOW DATABASES", deadline), [](ColumnReader& row) {
-    DatabaseStats database;
-    database.name = row.Text("name");
-    database.host = row.Text("host");
-    database.port = row.Number("port");
-    database.database = row.Text("database");
-    database.force_user = row.Text("force_user");
-    database.pool_size = row.Number("pool_size");
-    database.min_pool_size = row.Number("min_pool_size");
-    database.pool_mode = row.Text("pool_mode");
-    database.max_connections = row.Number("max_connections");
-    database.current_connections = row.Number("current_connections");
-    database.paused = row.Number("paused") != 0;
-    database.disabled = row.Number("disabled") != 0;
-    return database;
-  });
+  return ReadDatabases(Ask("SHOW DATABASES", deadline));
 }
 
 Result<std::vector<PoolStats>> PgCatAdmin::ShowPools(Deadline deadline) {
