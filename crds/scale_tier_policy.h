@@ -139,6 +139,7 @@ struct ScaleTierPolicySpec {
   std::optional<ManagedPostgres> managed;
   std::optional<ExternalPostgres> external;
   std::string endpoint_name;
+  std::string endpoint_clients;  // Namespace | Any, or empty.
   std::optional<Duration> metrics_interval;
   std::string prometheus_url;
   std::string prometheus_token_secret;
@@ -225,6 +226,16 @@ struct PromotionStatus {
   bool operator==(const PromotionStatus&) const = default;
 };
 
+// A rotation that an annotation asked for and that is done.
+struct Rotation {
+  std::string request;  // The annotation's value.
+  std::optional<WallTime> at;
+};
+
+struct Rotations {
+  Rotation certificates;
+};
+
 struct ScaleTierPolicyStatus {
   int64_t observed_generation = 0;
   int64_t closed_clients = 0;  // Idle ones of former poolers, since the policy was made.
@@ -236,6 +247,7 @@ struct ScaleTierPolicyStatus {
   std::string primary;
   PromotionStatus promotion;  // An empty phase: there was none.
   std::string image;
+  Rotations rotations;
   Summary summary;
   std::vector<TierStatus> tiers;
   std::vector<ReplicaStatus> replicas;

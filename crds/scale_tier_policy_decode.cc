@@ -194,6 +194,7 @@ ScaleTierPolicySpec DecodeSpec(const FieldReader& field) {
   if (postgres.Has("managed")) spec.managed = DecodeManaged(postgres.Child("managed"));
   if (postgres.Has("external")) spec.external = DecodeExternal(postgres.Child("external"));
   spec.endpoint_name = field.Child("endpoint").String("name");
+  spec.endpoint_clients = field.Child("endpoint").String("clients");
   FieldReader metrics = field.Child("metrics");
   spec.metrics_interval = metrics.OptionalDuration("interval");
   FieldReader prometheus = metrics.Child("prometheus");
@@ -252,6 +253,8 @@ ScaleTierPolicyStatus DecodeStatus(const FieldReader& field) {
   status.promotion = {promotion.String("request"), promotion.String("phase"), promotion.String("from"),
                       promotion.String("to"), promotion.String("message")};
   status.image = field.String("image");
+  FieldReader certificates = field.Child("rotations").Child("certificates");
+  status.rotations.certificates = {certificates.String("request"), certificates.OptionalTime("at")};
   FieldReader summary = field.Child("summary");
   status.summary = {summary.String("closest"), summary.String("replicas"), summary.String("pooler"),
                     summary.String("lag"), summary.String("endpoint")};

@@ -113,6 +113,12 @@ Json EncodeSummary(const Summary& summary) {
   return object;
 }
 
+void Put(Json& object, const char* name, const Rotation& rotation) {
+  if (rotation.request.empty()) return;
+  Json& value = object["rotations"][name] = {{"request", rotation.request}};
+  Put(value, "at", rotation.at);
+}
+
 }  // namespace
 
 Json EncodeStatus(const ScaleTierPolicyStatus& status) {
@@ -133,6 +139,7 @@ Json EncodeStatus(const ScaleTierPolicyStatus& status) {
   }
   Put(object, "image", status.image);
   if (status.closed_clients > 0) object["closedClients"] = status.closed_clients;
+  Put(object, "certificates", status.rotations.certificates);
   PutList(object, "tiers", status.tiers, EncodeTier);
   PutList(object, "replicas", status.replicas, EncodeReplica);
   if (!status.plan.hash.empty()) object["plan"] = EncodePlan(status.plan);

@@ -23,6 +23,8 @@ std::optional<int> ParseFlags(int argc, char** argv, Flags& flags) {
   app.add_option("--allow-hosts", flags.allow_hosts,
                  "Hosts that policies may have asked for metrics, as patterns: *.monitoring,*.monitoring.svc")
       ->delimiter(',');
+  app.add_flag("--network-policies", flags.network_policies,
+               "Put NetworkPolicies around instances and poolers; without it, remove those that were made");
   app.add_option("--postgres-image", flags.postgres_image, "Image of managed Postgres where a policy names none")
       ->required();
   app.add_option("--pgbouncer-image", flags.pgbouncer_image, "Image of PgBouncer where a policy names none")

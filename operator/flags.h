@@ -18,6 +18,7 @@ struct Flags {
   uint16_t port = 8080;
   int workers = 16;
   std::vector<std::string> allow_hosts;
+  bool network_policies = false;
   std::string postgres_image;
   std::string pgbouncer_image;
   std::string pgcat_image;

@@ -54,6 +54,7 @@ class Operator {
 
   Status Run(const std::stop_token& stop) {
     PGTIER_ASSIGN_OR_RETURN(kube::Config config, kube::LoadConfig(flags_.kubeconfig));
+    operator_namespace_ = config.namespace_;
     PGTIER_ASSIGN_OR_RETURN(client_, kube::Client::Connect(config));
     PGTIER_ASSIGN_OR_RETURN(apiserver_, observe::HostOf(config.server));
     PGTIER_ASSIGN_OR_RETURN(identity_, Identity());
@@ -98,7 +99,8 @@ class Operator {
         client_.get(), events_.get(), prometheus_.get(), &clock_, &metrics_,
         scale_tier::Images{flags_.postgres_image, flags_.pgbouncer_image, flags_.pgcat_image},
         [this](const kube::ObjectKey& key) { return policies_->Get(key); }, children_.get(),
-        scale_tier::RefuseSpecialHosts({"kubernetes.default.svc", apiserver_})});
+        scale_tier::RefuseSpecialHosts({"kubernetes.default.svc", apiserver_}),
+        scale_tier::NetworkGuard{flags_.network_policies, operator_namespace_}});
     controllers::ControllerOptions options;
     options.name = "scaletierpolicy";
     options.workers = flags_.workers;
@@ -175,6 +177,7 @@ class Operator {
   kube::WorkQueue queue_;
   std::string identity_;
   std::string apiserver_;  // Its host.
+  std::string operator_namespace_;
   std::unique_ptr<kube::Client> client_;
   std::unique_ptr<kube::EventRecorder> events_;
   std::unique_ptr<observe::Prometheus> prometheus_;

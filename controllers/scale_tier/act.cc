@@ -1,5 +1,7 @@
 #include "controllers/scale_tier/act.h"
 
+#include <type_traits>
+
 #include "controllers/scale_tier/bootstrap.h"
 #include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/observe_postgres.h"
@@ -55,10 +57,20 @@ class Step {
   Status operator()(const DeleteObject& action) {
     kube::DeleteOptions options;
     options.uid = action.uid;
+    options.propagation = action.propagation;
     Result<Json> deleted =
         client_.Delete(action.resource, {policy_.meta.namespace_, action.name}, options, deadline_, stop_);
     if (!deleted.has_value() && deleted.error().code != Code::kNotFound) return deleted.error();
     log::Info("deleted", {{"kind", action.resource.kind}, {"name", action.name}});
+    return {};
+  }
+
+  Status operator()(const GrowVolume& action) {
+    Json patch{{"spec", {{"resources", {{"requests", {{"storage", action.size}}}}}}}};
+    Result<Json> patched = client_.MergePatch(kube::kPersistentVolumeClaims, {policy_.meta.namespace_, action.claim},
+                                              patch, deadline_, stop_);
+    if (!patched.has_value()) return patched.error().WithContext("grow " + action.claim);
+    log::Info("asked for a larger volume", {{"claim", action.claim}, {"size", action.size}});
     return {};
   }
 
@@ -68,7 +80,7 @@ class Step {
       return InstallOnExternal(*policy_.spec.external, *credentials_.external, check_, action.hash, deadline_, stop_);
     }
     log::Info("making roles, database and extensions");
-    return InstallOnPrimary(PrimaryIp(), *policy_.spec.managed, credentials_, action.hash, deadline_, stop_);
+    return InstallOnPrimary(Primary(), *policy_.spec.managed, credentials_, action.hash, deadline_, stop_);
   }
 
   Status operator()(const EnsureSlot& action) {
@@ -79,7 +91,7 @@ class Step {
   }
 
   Status operator()(const DemotePrimary& action) {
-    PGTIER_ASSIGN_OR_RETURN(postgres::Lsn fence, Demote(action.ip, credentials_, deadline_, stop_));
+    PGTIER_ASSIGN_OR_RETURN(postgres::Lsn fence, Demote(InstanceAt(action.ip), credentials_, deadline_, stop_));
     Promotion promotion = action.promotion;
     promotion.fence = fence;
     Json service = action.service;
@@ -100,14 +112,16 @@ class Step {
       PGTIER_ASSIGN_OR_RETURN(Json pods, client_.List(kube::kPods, policy_.meta.namespace_, options, deadline_, stop_));
       if (!pods["items"].empty()) return MakeError(Code::kUnavailable, action.old + " has a pod still");
     }
-    PGTIER_RETURN_IF_ERROR(PromoteServer(action, policy_.spec.managed->database, credentials_, deadline_, stop_));
+    PGTIER_RETURN_IF_ERROR(
+        PromoteServer(action, InstanceAt(action.ip), policy_.spec.managed->database, credentials_, deadline_, stop_));
     log::Info("promoted", {{"instance", action.instance}, {"in place of", action.old}});
     return {};
   }
 
   Status operator()(const DropSlot& action) {
-    PGTIER_ASSIGN_OR_RETURN(postgres::Connection server,
-                            OpenToAct(action.ip.empty() ? PrimaryIp() : action.ip, credentials_, deadline_, stop_));
+    PGTIER_ASSIGN_OR_RETURN(
+        postgres::Connection server,
+        OpenToAct(action.ip.empty() ? Primary() : InstanceAt(action.ip), credentials_, deadline_, stop_));
     PGTIER_ASSIGN_OR_RETURN(bool dropped, postgres::DropSlot(server, action.slot, deadline_));
     if (dropped) log::Info("dropped replication slot", {{"slot", action.slot}});
     return {};
@@ -136,16 +150,18 @@ class Step {
   Status operator()(const ReloadPgCat& action) { return Reload<poolers::PgCatAdmin>(action); }
 
   Status operator()(const BanReplica& action) {
-    PGTIER_ASSIGN_OR_RETURN(poolers::PgCatAdmin admin,
-                            poolers::PgCatAdmin::Open(ConnectToConsole(action.ip, credentials_), deadline_, stop_));
+    PGTIER_ASSIGN_OR_RETURN(
+        poolers::PgCatAdmin admin,
+        poolers::PgCatAdmin::Open(ConnectToConsole(PoolerAt(action.ip), credentials_), deadline_, stop_));
     PGTIER_RETURN_IF_ERROR(admin.Ban(action.host, kBan, deadline_));
     log::Info("banned", {{"pod", action.pod}, {"host", action.host}});
     return {};
   }
 
   Status operator()(const UnbanReplica& action) {
-    PGTIER_ASSIGN_OR_RETURN(poolers::PgCatAdmin admin,
-                            poolers::PgCatAdmin::Open(ConnectToConsole(action.ip, credentials_), deadline_, stop_));
+    PGTIER_ASSIGN_OR_RETURN(
+        poolers::PgCatAdmin admin,
+        poolers::PgCatAdmin::Open(ConnectToConsole(PoolerAt(action.ip), credentials_), deadline_, stop_));
     PGTIER_RETURN_IF_ERROR(admin.Unban(action.host, deadline_));
     log::Info("not banned any more", {{"pod", action.pod}, {"host", action.host}});
     return {};
@@ -162,7 +178,7 @@ class Step {
   }
 
   Status operator()(const ShutDownPooler& action) {
-    postgres::ConnectOptions console = ConnectToConsole(action.ip, credentials_);
+    postgres::ConnectOptions console = ConnectToConsole(PoolerAt(action.ip), credentials_);
     log::Info("closing clients of a former pooler", {{"pod", action.pod}});
     // One that cannot be told ends all the same, by its pod's end.
     if (action.pgcat) {
@@ -178,7 +194,7 @@ class Step {
       return RecordTierOnExternal(*policy_.spec.external, *credentials_.external, check_, action.tier, action.epoch,
                                   deadline_, stop_);
     }
-    return RecordTierOnPrimary(PrimaryIp(), *policy_.spec.managed, credentials_, action.tier, action.epoch, deadline_,
+    return RecordTierOnPrimary(Primary(), *policy_.spec.managed, credentials_, action.tier, action.epoch, deadline_,
                                stop_);
   }
 
@@ -186,28 +202,47 @@ class Step {
   // Until the pooler says that it runs what it was told to, or for as long as the kubelet may need to bring the file.
   template <typename Admin, typename Told>
   Status Reload(const Told& action) {
-    PGTIER_ASSIGN_OR_RETURN(Admin admin, Admin::Open(ConnectToConsole(action.ip, credentials_), deadline_, stop_));
     Deadline patience = deadline_.AtMost(kSyncPatience);
     while (true) {
+      // Anew each time: what certificate is presented shows only at a handshake.
+      PGTIER_ASSIGN_OR_RETURN(Admin admin,
+                              Admin::Open(ConnectToConsole(PoolerAt(action.ip), credentials_), deadline_, stop_));
+      bool certified = true;
+      if constexpr (std::is_same_v<Told, ReloadPooler>) {
+        certified = action.certificate.empty() || admin.ServerCertificate() == action.certificate;
+      }
       PGTIER_RETURN_IF_ERROR(admin.Reload(deadline_));
       PGTIER_ASSIGN_OR_RETURN(auto config, admin.ShowConfig(deadline_));
       PGTIER_ASSIGN_OR_RETURN(auto databases, admin.ShowDatabases(deadline_));
       PGTIER_ASSIGN_OR_RETURN(auto differences, poolers::CompareWithRunning(action.settings, config, databases));
-      if (differences.empty()) break;
+      if (differences.empty() && certified) break;
       if (patience.Expired() || !SleepFor(kSyncPoll, stop_)) return {};  // The next pass tries again.
     }
     log::Info("pooler took its configuration", {{"pod", action.pod}});
     return {};
   }
 
-  std::string PrimaryIp() const {
+  Peer Primary() const {
     const InstanceSeen* primary = seen_.PrimaryInstance();
-    return primary == nullptr ? "" : primary->pod_ip;
+    return primary == nullptr ? Peer{} : PeerOf(*primary, credentials_);
+  }
+  Peer InstanceAt(const std::string& ip) const {
+    for (const InstanceSeen& instance : seen_.instances) {
+      if (instance.pod_ip == ip) return PeerOf(instance, credentials_);
+    }
+    return Peer{ip, true, credentials_.tls.Trust()};
+  }
+  Peer PoolerAt(const std::string& ip) const {
+    for (const PoolerPodSeen& pod : seen_.poolers) {
+      if (pod.ip == ip) return PeerOf(pod, credentials_);
+    }
+    return Peer{ip, true, credentials_.tls.Trust()};
   }
   Result<postgres::Connection> OpenSuperuser(const std::string& ip) const {
-    return postgres::Connection::Open(ConnectTo(ip, kSuperuser, credentials_.superuser, "postgres"), deadline_, stop_);
+    return postgres::Connection::Open(ConnectTo(InstanceAt(ip), kSuperuser, credentials_.superuser, "postgres"),
+                                      deadline_, stop_);
   }
-  Result<postgres::Connection> OpenPrimary() const { return OpenToAct(PrimaryIp(), credentials_, deadline_, stop_); }
+  Result<postgres::Connection> OpenPrimary() const { return OpenToAct(Primary(), credentials_, deadline_, stop_); }
 
   kube::Client& client_;
   const crds::ScaleTierPolicy& policy_;

@@ -54,17 +54,17 @@ Status InstallExtensions(postgres::Connection& database, const std::vector<std::
 
 }  // namespace
 
-Result<postgres::Connection> OpenToAct(const std::string& ip, const Credentials& credentials, Deadline deadline,
+Result<postgres::Connection> OpenToAct(const Peer& peer, const Credentials& credentials, Deadline deadline,
                                        const std::stop_token& stop) {
   PGTIER_ASSIGN_OR_RETURN(
       postgres::Connection connection,
-      postgres::Connection::Open(ConnectTo(ip, kSuperuser, credentials.superuser, "postgres"), deadline, stop));
+      postgres::Connection::Open(ConnectTo(peer, kSuperuser, credentials.superuser, "postgres"), deadline, stop));
   PGTIER_ASSIGN_OR_RETURN(bool locked, postgres::TryAdvisoryLock(connection, kActLock, deadline));
   if (!locked) return MakeError(Code::kAborted, "another pgtier acts on this server now");
   return connection;
 }
 
-Status InstallOnPrimary(const std::string& ip, const crds::ManagedPostgres& managed, const Credentials& credentials,
+Status InstallOnPrimary(const Peer& peer, const crds::ManagedPostgres& managed, const Credentials& credentials,
                         const std::string& hash, Deadline deadline, const std::stop_token& stop) {
   // The database's own role, of the same name, owns it: what an application expects.
   const std::string& app = managed.database;
@@ -72,14 +72,14 @@ Status InstallOnPrimary(const std::string& ip, const crds::ManagedPostgres& mana
     // The schema refuses it; a stored object may be older. The superuser's password would become the application's.
     return MakeError(Code::kInvalidArgument, "spec.postgres.managed.database: " + app + " is taken by the system");
   }
-  PGTIER_ASSIGN_OR_RETURN(postgres::Connection server, OpenToAct(ip, credentials, deadline, stop));
+  PGTIER_ASSIGN_OR_RETURN(postgres::Connection server, OpenToAct(peer, credentials, deadline, stop));
   PGTIER_RETURN_IF_ERROR(EnsureRoles(server, app, credentials, deadline));
   PGTIER_ASSIGN_OR_RETURN(postgres::Ensured made, postgres::EnsureDatabase(server, managed.database, app, deadline));
   std::ignore = made;  // Either way it is there.
 
   PGTIER_ASSIGN_OR_RETURN(
       postgres::Connection database,
-      postgres::Connection::Open(ConnectTo(ip, kSuperuser, credentials.superuser, managed.database), deadline, stop));
+      postgres::Connection::Open(ConnectTo(peer, kSuperuser, credentials.superuser, managed.database), deadline, stop));
   PGTIER_RETURN_IF_ERROR(InstallExtensions(database, managed.extensions, deadline));
   Result<std::vector<postgres::Rows>> schema = database.Execute(sql::kScaleTierSchema, deadline);
   if (!schema.has_value()) return schema.error().WithContext("schema pgtier");
@@ -87,13 +87,13 @@ Status InstallOnPrimary(const std::string& ip, const crds::ManagedPostgres& mana
   return recorded.has_value() ? Status() : Status(recorded.error());
 }
 
-Status RecordTierOnPrimary(const std::string& ip, const crds::ManagedPostgres& managed, const Credentials& credentials,
+Status RecordTierOnPrimary(const Peer& peer, const crds::ManagedPostgres& managed, const Credentials& credentials,
                            const std::string& tier, int64_t epoch, Deadline deadline, const std::stop_token& stop) {
   // Held until the end: advisory locks are of one database, so all who act take theirs in `postgres`.
-  PGTIER_ASSIGN_OR_RETURN(postgres::Connection lock, OpenToAct(ip, credentials, deadline, stop));
+  PGTIER_ASSIGN_OR_RETURN(postgres::Connection lock, OpenToAct(peer, credentials, deadline, stop));
   PGTIER_ASSIGN_OR_RETURN(
       postgres::Connection database,
-      postgres::Connection::Open(ConnectTo(ip, kSuperuser, credentials.superuser, managed.database), deadline, stop));
+      postgres::Connection::Open(ConnectTo(peer, kSuperuser, credentials.superuser, managed.database), deadline, stop));
   return RecordTierIn(database, tier, epoch, deadline);
 }
 
@@ -106,9 +106,9 @@ Status RecordTierIn(postgres::Connection& database, const std::string& tier, int
   return MakeError(Code::kAborted, "the epoch in pgtier.state moved on: another operator acts on this database");
 }
 
-Result<postgres::Lsn> Demote(const std::string& ip, const Credentials& credentials, Deadline deadline,
+Result<postgres::Lsn> Demote(const Peer& peer, const Credentials& credentials, Deadline deadline,
                              const std::stop_token& stop) {
-  PGTIER_ASSIGN_OR_RETURN(postgres::Connection primary, OpenToAct(ip, credentials, deadline, stop));
+  PGTIER_ASSIGN_OR_RETURN(postgres::Connection primary, OpenToAct(peer, credentials, deadline, stop));
   PGTIER_ASSIGN_OR_RETURN(bool in_recovery, postgres::IsInRecovery(primary, deadline));
   if (in_recovery) return MakeError(Code::kFailedPrecondition, "the primary is a standby");
   PGTIER_RETURN_IF_ERROR(postgres::PlantStandbySignal(primary, deadline));
@@ -119,9 +119,9 @@ Result<postgres::Lsn> Demote(const std::string& ip, const Credentials& credentia
   return fence;
 }
 
-Status PromoteServer(const PromoteInstance& action, const std::string& database, const Credentials& credentials,
-                     Deadline deadline, const std::stop_token& stop) {
-  PGTIER_ASSIGN_OR_RETURN(postgres::Connection server, OpenToAct(action.ip, credentials, deadline, stop));
+Status PromoteServer(const PromoteInstance& action, const Peer& peer, const std::string& database,
+                     const Credentials& credentials, Deadline deadline, const std::stop_token& stop) {
+  PGTIER_ASSIGN_OR_RETURN(postgres::Connection server, OpenToAct(peer, credentials, deadline, stop));
   PGTIER_ASSIGN_OR_RETURN(bool in_recovery, postgres::IsInRecovery(server, deadline));
   if (in_recovery && action.proof) {
     // A restartpoint: only by it does the server know of the last checkpoint that it replayed.
@@ -139,7 +139,7 @@ Status PromoteServer(const PromoteInstance& action, const std::string& database,
   PGTIER_RETURN_IF_ERROR(postgres::Promote(server, deadline));
   PGTIER_ASSIGN_OR_RETURN(
       postgres::Connection state,
-      postgres::Connection::Open(ConnectTo(action.ip, kSuperuser, credentials.superuser, database), deadline, stop));
+      postgres::Connection::Open(ConnectTo(peer, kSuperuser, credentials.superuser, database), deadline, stop));
   // Where commits wait for a standby there may be none yet.
   PGTIER_ASSIGN_OR_RETURN(auto moved, state.Execute("SET synchronous_commit = local;"
                                                     "UPDATE pgtier.state SET epoch = epoch + 1, changed_at = now()",

@@ -191,6 +191,17 @@ Saying SayMetrics(const Outcome& outcome, const crds::ScaleTierPolicyStatus& sta
   return {kFalse, "ReadingsUnknown", unknown};
 }
 
+// Who restarts an instance that needs it, and when.
+std::string WhenRestarted(const Outcome& outcome) {
+  const std::vector<std::string>& windows = outcome.policy.spec.maintenance_windows;
+  if (windows.empty()) return "delete its pod when it suits, replicas before the primary";
+  std::string text = outcome.seen.maintenance ? "restarted in the maintenance window that is open, one at a time"
+                                              : "restarted in the next maintenance window: ";
+  if (outcome.seen.maintenance) return text;
+  for (const std::string& window : windows) text += (window == windows.front() ? "" : ", ") + window;
+  return text;
+}
+
 Saying SayDegraded(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
   std::string trouble;
   const TierSettings* tier = outcome.resolved.Find(status.tier);
@@ -208,13 +219,16 @@ Saying SayDegraded(const Outcome& outcome, const crds::ScaleTierPolicyStatus& st
       return {kTrue, on_primary ? "ReadsOnPrimary" : lagging ? "ReplicaLagging" : "ReplicasUnhealthy", trouble};
     }
   }
+  const VolumeNews& volumes = outcome.plan.volumes;
+  if (!volumes.cannot.empty()) return {kTrue, "VolumeCannotGrow", volumes.cannot};
+  if (!volumes.growing.empty()) return {kTrue, "VolumeGrows", volumes.growing};
   // Standbys first: one with fewer connections than its primary stops replaying.
   for (auto it = outcome.seen.instances.rbegin(); it != outcome.seen.instances.rend(); ++it) {
     const InstanceSeen& instance = *it;
-    if (instance.restart_pending || (instance.pod_ready && instance.template_is_older)) {
+    if (instance.NeedsRestart()) {
       return {kTrue, "RestartPending",
               instance.name + " runs with an older image, pod template or values of settings that take a restart; " +
-                  "delete its pod when it suits, replicas before the primary"};
+                  WhenRestarted(outcome)};
     }
   }
   return {kFalse, "AsSpecified", ""};

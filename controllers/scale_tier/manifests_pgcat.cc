@@ -6,23 +6,21 @@
 namespace pgtier::controllers::scale_tier {
 namespace {
 
-using poolers::Server;
-using poolers::ServerRole;
-
 // A client that asks while PgCat takes a new configuration has its statement's role by the old one: with no server of
 // that role in the new one it would get an error. So whoever takes reads stands there as a replica, the primary too.
-std::vector<Server> ServersOf(const std::string& endpoint, const std::vector<Server>& servers) {
-  std::vector<Server> all;
+std::vector<poolers::Server> ServersOf(const std::string& endpoint, const std::vector<poolers::Server>& servers) {
+  std::vector<poolers::Server> all;
   if (endpoint != kPgCatReads) {
     std::copy_if(servers.begin(), servers.end(), std::back_inserter(all),
-                 [](const Server& server) { return server.role == ServerRole::kPrimary; });
+                 [](const poolers::Server& server) { return server.role == poolers::ServerRole::kPrimary; });
   }
   if (endpoint == kPgCatWrites) return all;
-  bool replicas = std::any_of(servers.begin(), servers.end(),
-                              [](const Server& server) { return server.role == ServerRole::kReplica; });
-  for (Server server : servers) {
-    if (replicas && server.role == ServerRole::kPrimary) continue;
-    server.role = ServerRole::kReplica;
+  bool replicas = std::any_of(servers.begin(), servers.end(), [](const poolers::Server& server) {
+    return server.role == poolers::ServerRole::kReplica;
+  });
+  for (poolers::Server server : servers) {
+    if (replicas && server.role == poolers::ServerRole::kPrimary) continue;
+    server.role = poolers::ServerRole::kReplica;
     all.push_back(server);
   }
   return all;

@@ -13,6 +13,8 @@ constexpr int kPgBouncerUser = 998;  // images/pgbouncer.Dockerfile
 constexpr int kPgCatUser = 998;      // Any: its image has no user of its own.
 // Endpoints forget a pod before its pooler stops taking clients.
 constexpr int64_t kEndpointsForget = 5;
+constexpr char kIni[] = "pooler.ini";
+constexpr char kPlainIni[] = "pgbouncer.ini";  // What the image runs unless it is told otherwise.
 
 Json PoolerMatchLabels(const std::string& policy, const std::string& endpoint) {
   return {{kPolicyLabel, policy}, {kEndpointLabel, endpoint}};
@@ -73,11 +75,34 @@ Result<poolers::PgBouncerSettings> PoolerSettingsFor(const RenderContext& contex
   return settings;
 }
 
+poolers::PgBouncerSettings WithTls(poolers::PgBouncerSettings settings, bool verify_servers) {
+  std::string folder = kTlsFolder;
+  // Applications that do not ask for TLS go on as they are.
+  settings.client_tls_sslmode = "prefer";
+  settings.client_tls_cert_file = folder + "/tls.crt";
+  settings.client_tls_key_file = folder + "/tls.key";
+  // It asks no client for a certificate, and yet refuses to start without this.
+  settings.client_tls_ca_file = folder + "/ca.crt";
+  // Of several hosts PgBouncer compares the certificate with the whole list as one name ("a,b"). The authority is the
+  // policy's own and certifies nobody else's servers.
+  bool one_host = std::all_of(settings.databases.begin(), settings.databases.end(),
+                              [](const poolers::PgBouncerDatabase& each) { return each.hosts.size() == 1; });
+  settings.server_tls_sslmode = !verify_servers ? "prefer" : one_host ? "verify-full" : "verify-ca";
+  settings.server_tls_ca_file = folder + "/ca.crt";
+  return settings;
+}
+
 Result<Json> RenderPoolerSecret(const RenderContext& context, const std::string& endpoint,
-                                const poolers::PgBouncerSettings& settings, const Credentials& credentials) {
-  PGTIER_ASSIGN_OR_RETURN(std::string ini, poolers::RenderIni(settings));
+                                const poolers::PgBouncerSettings* settings, const poolers::PgBouncerSettings* plain,
+                                const Credentials& credentials) {
   std::map<std::string, std::string> users{{kPoolerAdmin, credentials.pooler_admin}};
-  Json files{{"pgbouncer.ini", ini}};
+  Json files = Json::object();
+  if (settings != nullptr) {
+    PGTIER_ASSIGN_OR_RETURN(files[kIni], poolers::RenderIni(*settings));
+  }
+  if (plain != nullptr) {
+    PGTIER_ASSIGN_OR_RETURN(files[kPlainIni], poolers::RenderIni(*plain));
+  }
   if (credentials.external.has_value()) {
     users[credentials.external->app.user] = credentials.external->app.password;
     const std::string& ca = credentials.external->ca_pem;
@@ -122,14 +147,22 @@ Json RenderPooler(const RenderContext& context, const TierSettings& tier, const 
       {"resources", {{"requests", {{"cpu", "50m"}, {"memory", "32Mi"}}}}},
       {"securityContext", RestrictedContainerSecurity()},
       {"volumeMounts", Json::array({{{"name", "config"}, {"mountPath", "/etc/" + program}, {"readOnly", true}}})}};
-  if (pgcat) container["command"] = Json::array({"pgcat", "/etc/pgcat/pgcat.toml"});
+  Json volumes = Json::array({{{"name", "config"}, {"secret", {{"secretName", name}, {"defaultMode", 0440}}}}});
+  if (pgcat) {
+    container["command"] = Json::array({"pgcat", "/etc/pgcat/pgcat.toml"});
+  } else if (context.policy.spec.managed.has_value()) {
+    container["args"] = {std::string(kConfigFolder) + kIni};
+    container["volumeMounts"].push_back({{"name", kTlsVolume}, {"mountPath", kTlsFolder}, {"readOnly", true}});
+    volumes.push_back(
+        {{"name", kTlsVolume}, {"secret", {{"secretName", PoolerTlsSecret(policy)}, {"defaultMode", 0440}}}});
+  }
   Json pod{{"automountServiceAccountToken", false},
            {"enableServiceLinks", false},
            {"terminationGracePeriodSeconds", grace},
            {"securityContext", RestrictedPodSecurity(pgcat ? kPgCatUser : kPgBouncerUser)},
            {"affinity", SpreadOverNodes(match)},
            {"containers", Json::array({container})},
-           {"volumes", Json::array({{{"name", "config"}, {"secret", {{"secretName", name}, {"defaultMode", 0440}}}}})}};
+           {"volumes", volumes}};
   return {{"apiVersion", "apps/v1"},
           {"kind", "Deployment"},
           {"metadata", ObjectMeta(context, name, {{kEndpointLabel, endpoint}})},

@@ -44,8 +44,9 @@ Json PostgresContainer(const RenderContext& context, int ordinal, const std::str
       {"securityContext", RestrictedContainerSecurity()},
       {"volumeMounts",
        Json::array({Mount("data", "/var/lib/postgresql/data", false), Mount("config", "/etc/pgtier/config", true),
-                    Mount("secrets", "/etc/pgtier/secrets", true), Mount("run", "/run/postgresql", false),
-                    Mount("tmp", "/tmp", false), Mount("shm", "/dev/shm", false)})}};
+                    Mount("secrets", "/etc/pgtier/secrets", true), Mount(kTlsVolume, kTlsFolder, true),
+                    Mount("run", "/run/postgresql", false), Mount("tmp", "/tmp", false),
+                    Mount("shm", "/dev/shm", false)})}};
   Json resources = Json::object();
   if (!managed.requests.empty()) resources["requests"] = managed.requests;
   if (!managed.limits.empty()) resources["limits"] = managed.limits;
@@ -60,6 +61,7 @@ Json Volumes(const std::string& policy) {
       {{{"name", "config"}, {"configMap", {{"name", PostgresConfig(policy)}}}},
        {{"name", "secrets"},
         {"secret", {{"secretName", InternalSecret(policy)}, {"items", secret_items}, {"defaultMode", 0440}}}},
+       {{"name", kTlsVolume}, {"secret", {{"secretName", PostgresTlsSecret(policy)}, {"defaultMode", 0440}}}},
        {{"name", "run"}, {"emptyDir", Json::object()}},
        {{"name", "tmp"}, {"emptyDir", Json::object()}},
        // The runtime's default of 64 MiB is too small for parallel queries.
@@ -114,7 +116,37 @@ Json RenderAppSecret(const RenderContext& context, const Credentials& credential
                  {"dbname", database},
                  {"host", host},
                  {"host-ro", context.resolved.endpoint + "-ro." + context.policy.meta.namespace_ + ".svc"},
-                 {"port", std::to_string(kPostgresPort)}});
+                 {"port", std::to_string(kPostgresPort)},
+                 {"ca.crt", credentials.tls.Trust()}});
+}
+
+Json RenderAuthoritySecret(const RenderContext& context, const Certificates& certificates) {
+  Json secret = Secret(context, AuthoritySecret(context.policy.meta.name), "Opaque",
+                       {{"ca.crt", certificates.authority.certificate},
+                        {"ca.key", certificates.authority.key},
+                        {"former.crt", certificates.former},
+                        {"cross.crt", certificates.cross}});
+  secret["metadata"]["annotations"][kRotateCertificatesAnnotation] = certificates.request;
+  return secret;
+}
+
+Json RenderPostgresTlsSecret(const RenderContext& context, const ServerCertificate& certificate) {
+  // postgresql.conf includes this where it is mounted, so the files and the word for them come together.
+  std::string folder = kTlsFolder;
+  std::string conf = "ssl = on\nssl_cert_file = '" + folder + "/tls.crt'\nssl_key_file = '" + folder +
+                     "/tls.key'\nssl_min_protocol_version = 'TLSv1.2'\n";
+  return Secret(context, PostgresTlsSecret(context.policy.meta.name), "kubernetes.io/tls",
+                {{"tls.crt", certificate.identity.certificate},
+                 {"tls.key", certificate.identity.key},
+                 {"ca.crt", certificate.trust},
+                 {"postgresql.conf", conf}});
+}
+
+Json RenderPoolerTlsSecret(const RenderContext& context, const ServerCertificate& certificate) {
+  return Secret(context, PoolerTlsSecret(context.policy.meta.name), "kubernetes.io/tls",
+                {{"tls.crt", certificate.identity.certificate},
+                 {"tls.key", certificate.identity.key},
+                 {"ca.crt", certificate.trust}});
 }
 
 Json RenderInternalSecret(const RenderContext& context, const Credentials& credentials) {
@@ -130,14 +162,13 @@ Json RenderInternalSecret(const RenderContext& context, const Credentials& crede
                  {"pooler-admin", credentials.pooler_admin}});
 }
 
-Json RenderPostgresConfigMap(const RenderContext& context, Duration max_lag) {
-  return {{"apiVersion", "v1"},
-          {"kind", "ConfigMap"},
-          {"metadata", ObjectMeta(context, PostgresConfig(context.policy.meta.name))},
-          {"data",
-           {{"postgresql.conf",
-             RenderPostgresConf(PostgresSettings(*context.policy.spec.managed, context.resolved, max_lag))},
-            {"pg_hba.conf", RenderPgHba()}}}};
+Json RenderPostgresConfigMap(const RenderContext& context, const PostgresTerms& terms) {
+  PostgresFiles files = RenderPostgresFiles(context.policy, context.resolved, terms);
+  return {
+      {"apiVersion", "v1"},
+      {"kind", "ConfigMap"},
+      {"metadata", ObjectMeta(context, PostgresConfig(context.policy.meta.name))},
+      {"data", {{"postgresql.conf", files.conf}, {"pg_hba.conf", files.hba}, {"primary_conninfo", files.conninfo}}}};
 }
 
 Json RenderInstanceService(const RenderContext& context, int ordinal) {

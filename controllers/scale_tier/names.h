@@ -19,6 +19,9 @@ inline constexpr char kPromoteAnnotation[] = "pgtier.dev/promote";  // on polici
 inline constexpr char kPromotionAnnotation[] =
     "pgtier.dev/promotion";                                   // on Service <policy>-primary: how far it has come
 inline constexpr char kTermAnnotation[] = "pgtier.dev/term";  // on that Service: how many promotions there were
+// On a policy: any new value asks once for a new authority and new certificates. On the authority's Secret: the value
+// that was carried out.
+inline constexpr char kRotateCertificatesAnnotation[] = "pgtier.dev/rotate-certificates";
 
 inline constexpr int kPostgresPort = 5432;
 
@@ -38,6 +41,7 @@ inline std::string SlotName(const std::string& instance) {
 
 inline std::string PrimaryService(const std::string& policy) { return policy + "-primary"; }
 inline std::string PostgresConfig(const std::string& policy) { return policy + "-postgres"; }
+inline std::string PoolersNetworkPolicy(const std::string& policy) { return policy + "-poolers"; }
 inline std::string PoolerName(const std::string& policy, const std::string& endpoint) {
   return policy + "-pooler-" + endpoint;
 }
@@ -65,6 +69,14 @@ inline constexpr Endpoint kEndpoints[] = {{"", kPgBouncerWrites, kPgCatSplit},
 inline std::string AppSecret(const std::string& policy) { return policy + "-app"; }
 // Passwords of pgtier's own roles.
 inline std::string InternalSecret(const std::string& policy) { return policy + "-internal"; }
+
+// The policy's authority with its private key; mounted nowhere.
+inline std::string AuthoritySecret(const std::string& policy) { return policy + "-ca"; }
+// Certificates, each with its key and what to trust (tls.crt, tls.key, ca.crt). Mounted at kTlsFolder.
+inline std::string PostgresTlsSecret(const std::string& policy) { return policy + "-postgres-tls"; }
+inline std::string PoolerTlsSecret(const std::string& policy) { return policy + "-pooler-tls"; }
+inline constexpr char kTlsFolder[] = "/etc/pgtier/tls";
+inline constexpr char kTlsVolume[] = "tls";  // A pod that has it speaks TLS.
 
 inline constexpr char kSuperuser[] = "postgres";
 inline constexpr char kReplicationRole[] = "pgtier_replication";

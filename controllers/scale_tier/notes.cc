@@ -75,6 +75,11 @@ std::vector<Note> MakeNotes(const crds::ScaleTierPolicyStatus& before, const crd
     std::string text = promotion.message.empty() ? promotion.to + " in place of " + promotion.from : promotion.message;
     if (!promotion.phase.empty()) notes.push_back({warns, "Promotion" + promotion.phase, text});
   }
+  const crds::Rotation& certificates = after.rotations.certificates;
+  if (certificates.request != before.rotations.certificates.request) {
+    notes.push_back({false, "CertificatesRotated",
+                     "a new authority and new certificates, as asked for by " + certificates.request});
+  }
   const crds::Condition* ready_before = crds::FindCondition(before.conditions, "Ready");
   const crds::Condition* ready = crds::FindCondition(after.conditions, "Ready");
   if (ready != nullptr && ready->reason.starts_with("WouldEnter") &&

@@ -9,6 +9,7 @@
 #include "controllers/scale_tier/observe_readings.h"
 #include "controllers/scale_tier/resources.h"
 #include "lib/base/base64.h"
+#include "lib/base/quantity.h"
 #include "lib/base/time_format.h"
 #include "lib/kube/json.h"
 
@@ -43,13 +44,34 @@ std::string SecretText(const Json* secret, const char* key) {
   return DecodeBase64(kube::StringAt(*secret, {"data", key})).value_or("");
 }
 
+Certificates ReadCertificates(const Seen& seen, const std::string& policy) {
+  Certificates read;
+  const Json* authority = seen.Object(kube::kSecrets, AuthoritySecret(policy));
+  read.authority = {SecretText(authority, "ca.crt"), SecretText(authority, "ca.key")};
+  read.former = SecretText(authority, "former.crt");
+  read.cross = SecretText(authority, "cross.crt");
+  if (authority != nullptr) {
+    read.request = kube::StringAt(*authority, {"metadata", "annotations", kRotateCertificatesAnnotation});
+  }
+  for (auto [server, name] :
+       {std::pair{&read.postgres, PostgresTlsSecret(policy)}, {&read.pooler, PoolerTlsSecret(policy)}}) {
+    const Json* secret = seen.Object(kube::kSecrets, name);
+    server->identity = {SecretText(secret, "tls.crt"), SecretText(secret, "tls.key")};
+    server->trust = SecretText(secret, "ca.crt");
+  }
+  // Where the others were deleted, this copy tells what servers still present.
+  if (read.Trust().empty()) read.postgres.trust = SecretText(seen.Object(kube::kSecrets, AppSecret(policy)), "ca.crt");
+  return read;
+}
+
 std::optional<Credentials> ReadCredentials(const Seen& seen, const std::string& policy) {
   const Json* internal = seen.Object(kube::kSecrets, InternalSecret(policy));
   const Json* app = seen.Object(kube::kSecrets, AppSecret(policy));
   if (internal == nullptr && app == nullptr) return std::nullopt;
   return Credentials{SecretText(internal, "superuser"),    SecretText(internal, "replication"),
                      SecretText(internal, "pooler"),       SecretText(internal, "monitor"),
-                     SecretText(internal, "pooler-admin"), SecretText(app, "password")};
+                     SecretText(internal, "pooler-admin"), SecretText(app, "password"),
+                     ReadCertificates(seen, policy)};
 }
 
 // How long nodes have to lead a Service to a pod that has become ready; kube-proxy takes up to a second on a quiet one.
@@ -100,6 +122,14 @@ std::string TroubleOf(const Json& pod) {
   return "";
 }
 
+// Whether a pod, as in a template too, has a certificate mounted.
+bool HasCertificate(const Json& pod_spec) {
+  const Json& volumes = kube::At(pod_spec, {"volumes"});
+  return volumes.is_array() && std::any_of(volumes.begin(), volumes.end(), [](const Json& volume) {
+           return kube::StringAt(volume, {"name"}) == kTlsVolume;
+         });
+}
+
 // The ordinal in "<policy>-<n>", or nothing.
 std::optional<int> OrdinalOf(const std::string& policy, const std::string& instance) {
   if (!instance.starts_with(policy + "-")) return std::nullopt;
@@ -110,21 +140,36 @@ std::optional<int> OrdinalOf(const std::string& policy, const std::string& insta
   return ordinal;
 }
 
-void FindInstances(const std::string& policy, WallTime now, Seen& seen) {
+// By its StatefulSet, and while that is made anew (planner_upkeep.cc) by its pod.
+std::set<std::string> InstanceNames(const Seen& seen) {
+  std::set<std::string> names;
   for (const auto& [key, object] : seen.objects) {
-    if (key.first != kube::kStatefulSets.plural) continue;
-    std::optional<int> ordinal = OrdinalOf(policy, key.second);
+    if (key.first == kube::kStatefulSets.plural) names.insert(key.second);
+    if (key.first != kube::kPods.plural || object.at("metadata").contains("deletionTimestamp")) continue;
+    std::string instance = kube::StringAt(object, {"metadata", "labels", kInstanceLabel});
+    if (!instance.empty()) names.insert(instance);
+  }
+  return names;
+}
+
+void FindInstances(const std::string& policy, WallTime now, Seen& seen) {
+  for (const std::string& name : InstanceNames(seen)) {
+    std::optional<int> ordinal = OrdinalOf(policy, name);
     if (!ordinal.has_value()) continue;
     InstanceSeen instance;
-    instance.name = key.second;
+    instance.name = name;
     instance.ordinal = *ordinal;
+    const Json* set = seen.Object(kube::kStatefulSets, name);
+    if (set != nullptr) instance.encrypted = HasCertificate(kube::At(*set, {"spec", "template", "spec"}));
     if (const Json* pod = seen.Object(kube::kPods, PodName(instance.name))) {
+      instance.encrypted = HasCertificate(kube::At(*pod, {"spec"}));
       instance.pod_ready = IsReady(*pod);
       instance.newly_ready = IsNewlyReady(*pod, now);
       instance.pod_ip = kube::StringAt(*pod, {"status", "podIP"});
       instance.trouble = TroubleOf(*pod);
-      instance.template_is_older = kube::StringAt(*pod, {"metadata", "labels", "controller-revision-hash"}) !=
-                                   kube::StringAt(object, {"status", "updateRevision"});
+      instance.template_is_older =
+          set != nullptr && kube::StringAt(*pod, {"metadata", "labels", "controller-revision-hash"}) !=
+                                kube::StringAt(*set, {"status", "updateRevision"});
     }
     seen.instances.push_back(std::move(instance));
   }
@@ -153,7 +198,24 @@ void FindPoolers(Seen& seen) {
     pooler.endpoint = endpoint;
     pooler.ip = kube::StringAt(pod, {"status", "podIP"});
     pooler.ready = IsReady(pod);
+    pooler.encrypted = HasCertificate(kube::At(pod, {"spec"}));
     seen.poolers.push_back(std::move(pooler));
+  }
+}
+
+// Whether StorageClasses let volumes grow, asked only where one should.
+void AskStorageClasses(kube::Client& client, const std::string& wanted, Seen& seen, Deadline deadline,
+                       const std::stop_token& stop) {
+  Result<double> bytes = ParseResourceQuantity(wanted);
+  if (!bytes.has_value()) return;
+  for (const auto& [key, claim] : seen.objects) {
+    if (key.first != kube::kPersistentVolumeClaims.plural) continue;
+    Result<double> asked = ParseResourceQuantity(kube::StringAt(claim, {"spec", "resources", "requests", "storage"}));
+    std::string name = kube::StringAt(claim, {"spec", "storageClassName"});
+    if (!asked.has_value() || *asked >= *bytes || name.empty() || seen.storage_classes.contains(name)) continue;
+    Result<Json> found = client.Get(kube::kStorageClasses, {"", name}, deadline, stop);
+    // Who may not read it is told by the apiserver whether the volume grows.
+    if (found.has_value()) seen.storage_classes[name] = kube::At(*found, {"allowVolumeExpansion"}) == true;
   }
 }
 
@@ -177,6 +239,7 @@ Result<Seen> Observer::Observe(const crds::ScaleTierPolicy& policy, const Resolv
   }
   FindPoolers(seen);
   if (policy.spec.managed.has_value()) {
+    AskStorageClasses(*client_, policy.spec.managed->storage_size, seen, deadline, stop);
     AskInstances(seen, policy.spec.managed->database, deadline, stop);
     ObservePromotion(policy, seen, deadline, stop);
   }

@@ -277,8 +277,8 @@ void AskExternalServers(const crds::ExternalPostgres& external, const ExternalAc
   if (!writable.has_value()) return NotePrimary(server.Explain(writable.error()), primary);
   if (!*writable) {
     return NotePrimary({"NotAPrimary", external.host + " is a standby: write the primary's host into "
-                                                "spec.postgres.external.host; standbys belong into replicas"},
-                primary);
+                                                       "spec.postgres.external.host; standbys belong into replicas"},
+                       primary);
   }
   primary.answered = true;
   seen.instances.front().pod_ready = true;

@@ -22,6 +22,12 @@ constexpr char kAskInstance[] =
     "(SELECT coalesce(string_agg(f.name || ' (' || f.error || ')', ', '), '') FROM pg_file_settings f "
     "  WHERE f.error IS NOT NULL AND NOT EXISTS "
     "    (SELECT 1 FROM pg_settings s WHERE s.name = f.name AND s.pending_restart)) AS config_error, "
+    // Of these a standby must not have less than its primary (PostgreSQL, 26.4.1).
+    "(SELECT coalesce(bool_or(CASE WHEN f.setting ~ '^[0-9]{1,9}$' AND s.setting ~ '^[0-9]{1,9}$' "
+    "    THEN f.setting::int < s.setting::int END), false) "
+    "  FROM pg_file_settings f JOIN pg_settings s ON s.name = f.name WHERE s.pending_restart AND f.name IN "
+    "    ('max_connections', 'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', "
+    "     'max_locks_per_transaction')) AS lowers_limits, "
     "(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' "
     "  AND usename NOT LIKE 'pgtier%' AND usename <> 'postgres') AS clients, "
     "(SELECT coalesce(string_agg(slot_name, ','), '') FROM pg_replication_slots WHERE pg_is_in_recovery() "
@@ -39,11 +45,13 @@ Status AskInstance(postgres::Connection& connection, InstanceSeen& instance, Dea
   PGTIER_ASSIGN_OR_RETURN(postgres::Row row, rows.Single());
   PGTIER_ASSIGN_OR_RETURN(instance.config, row.Get<std::string>("config"));
   PGTIER_ASSIGN_OR_RETURN(instance.restart_pending, row.Get<bool>("restart_pending"));
+  PGTIER_ASSIGN_OR_RETURN(instance.lowers_limits, row.Get<bool>("lowers_limits"));
   PGTIER_ASSIGN_OR_RETURN(instance.config_error, row.Get<std::string>("config_error"));
   PGTIER_ASSIGN_OR_RETURN(instance.clients, row.Get<int64_t>("clients"));
   PGTIER_ASSIGN_OR_RETURN(auto idle, row.Get<std::string>("idle_slots"));
   std::stringstream names(idle);
   for (std::string name; std::getline(names, name, ',');) instance.idle_slots.push_back(name);
+  instance.certificate = connection.ServerCertificate();
   instance.answered = true;
   return {};
 }
@@ -102,7 +110,8 @@ Status AskIdentity(postgres::Connection& connection, const std::string& database
 void AskAsSuperuser(Seen& seen, const InstanceSeen& instance, const std::string& database, Deadline deadline,
                     const std::stop_token& stop) {
   Result<postgres::Connection> connection = postgres::Connection::Open(
-      ConnectTo(instance.pod_ip, kSuperuser, seen.credentials->superuser, "postgres"), deadline, stop);
+      ConnectTo(PeerOf(instance, *seen.credentials), kSuperuser, seen.credentials->superuser, "postgres"), deadline,
+      stop);
   if (connection.has_value()) {
     Status asked = AskIdentity(*connection, database, seen.primary, deadline);
     seen.primary.answered = asked.has_value();
@@ -116,7 +125,8 @@ void AskAsSuperuser(Seen& seen, const InstanceSeen& instance, const std::string&
 void AskPrimaryInstance(Seen& seen, InstanceSeen& instance, const std::string& database, Deadline deadline,
                         const std::stop_token& stop) {
   Result<postgres::Connection> connection = postgres::Connection::Open(
-      ConnectTo(instance.pod_ip, kMonitorRole, seen.credentials->monitor, database), deadline, stop);
+      ConnectTo(PeerOf(instance, *seen.credentials), kMonitorRole, seen.credentials->monitor, database), deadline,
+      stop);
   if (!connection.has_value()) {
     Code code = connection.error().code;
     seen.primary.error = connection.error().message;
@@ -142,7 +152,8 @@ int FindPrimary(const Seen& seen, const std::string& database, Deadline deadline
     if (instance.pod_ip.empty()) continue;
     Deadline patience = deadline.AtMost(kPatience);
     Result<postgres::Connection> connection = postgres::Connection::Open(
-        ConnectTo(instance.pod_ip, kMonitorRole, seen.credentials->monitor, database), patience, stop);
+        ConnectTo(PeerOf(instance, *seen.credentials), kMonitorRole, seen.credentials->monitor, database), patience,
+        stop);
     if (!connection.has_value()) continue;
     Result<bool> in_recovery = postgres::IsInRecovery(*connection, patience);
     if (!in_recovery.has_value() || *in_recovery) continue;
@@ -154,10 +165,23 @@ int FindPrimary(const Seen& seen, const std::string& database, Deadline deadline
 
 }  // namespace
 
-postgres::ConnectOptions ConnectTo(const std::string& ip, const std::string& role, const std::string& password,
+Peer PeerOf(const InstanceSeen& instance, const Credentials& credentials) {
+  return {instance.pod_ip, instance.encrypted, credentials.tls.Trust()};
+}
+
+Peer PeerOf(const PoolerPodSeen& pod, const Credentials& credentials) {
+  return {pod.ip, pod.encrypted, credentials.tls.Trust()};
+}
+
+postgres::ConnectOptions ConnectTo(const Peer& peer, const std::string& role, const std::string& password,
                                    const std::string& database) {
   postgres::ConnectOptions options;
-  options.host = ip;
+  options.host = peer.address;
+  if (peer.encrypted) {
+    // Somebody deleted every Secret with an authority: encrypted all the same, until a new one is handed out.
+    options.ssl_mode = peer.trust.empty() ? "require" : "verify-ca";
+    options.ssl_root_pem = peer.trust;
+  }
   options.port = kPostgresPort;
   options.user = role;
   options.password = password;
@@ -170,8 +194,8 @@ postgres::ConnectOptions ConnectTo(const std::string& ip, const std::string& rol
   return options;
 }
 
-postgres::ConnectOptions ConnectToConsole(const std::string& ip, const Credentials& credentials) {
-  postgres::ConnectOptions options = ConnectTo(ip, kPoolerAdmin, credentials.pooler_admin, "pgbouncer");
+postgres::ConnectOptions ConnectToConsole(const Peer& peer, const Credentials& credentials) {
+  postgres::ConnectOptions options = ConnectTo(peer, kPoolerAdmin, credentials.pooler_admin, "pgbouncer");
   options.options.clear();  // PgBouncer takes none.
   return options;
 }
@@ -192,7 +216,8 @@ void AskInstances(Seen& seen, const std::string& database, Deadline deadline, co
     if (instance.ordinal == seen.primary_ordinal || instance.pod_ip.empty()) continue;
     Deadline patience = deadline.AtMost(instance.pod_ready ? kPatience : kPatience / 2);
     Result<postgres::Connection> connection = postgres::Connection::Open(
-        ConnectTo(instance.pod_ip, kMonitorRole, seen.credentials->monitor, database), patience, stop);
+        ConnectTo(PeerOf(instance, *seen.credentials), kMonitorRole, seen.credentials->monitor, database), patience,
+        stop);
     Status asked = connection.has_value() ? AskInstance(*connection, instance, patience) : Status(connection.error());
     if (!asked.has_value() && instance.pod_ready) instance.trouble = asked.error().message;
     // A server whose schema is older has no heartbeat: what the primary says of its lag stands.
@@ -207,7 +232,8 @@ void AskPoolers(Seen& seen, Deadline deadline, const std::stop_token& stop) {
     Deadline patience = deadline.AtMost(kPatience);
     auto ask_pgcat = [&]() -> Status {
       PGTIER_ASSIGN_OR_RETURN(poolers::PgCatAdmin admin,
-                              poolers::PgCatAdmin::Open(ConnectToConsole(pod.ip, *seen.credentials), patience, stop));
+                              poolers::PgCatAdmin::Open(
+                                  ConnectToConsole(PeerOf(pod, *seen.credentials), *seen.credentials), patience, stop));
       PGTIER_ASSIGN_OR_RETURN(pod.config, admin.ShowConfig(patience));
       PGTIER_ASSIGN_OR_RETURN(pod.databases, admin.ShowDatabases(patience));
       PGTIER_ASSIGN_OR_RETURN(std::vector<poolers::PoolStats> pools, admin.ShowPools(patience));
@@ -221,9 +247,10 @@ void AskPoolers(Seen& seen, Deadline deadline, const std::stop_token& stop) {
       return {};
     };
     auto ask = [&]() -> Status {
-      PGTIER_ASSIGN_OR_RETURN(
-          poolers::PgBouncerAdmin admin,
-          poolers::PgBouncerAdmin::Open(ConnectToConsole(pod.ip, *seen.credentials), patience, stop));
+      PGTIER_ASSIGN_OR_RETURN(poolers::PgBouncerAdmin admin,
+                              poolers::PgBouncerAdmin::Open(
+                                  ConnectToConsole(PeerOf(pod, *seen.credentials), *seen.credentials), patience, stop));
+      pod.certificate = admin.ServerCertificate();
       PGTIER_ASSIGN_OR_RETURN(pod.config, admin.ShowConfig(patience));
       PGTIER_ASSIGN_OR_RETURN(pod.databases, admin.ShowDatabases(patience));
       PGTIER_ASSIGN_OR_RETURN(std::vector<poolers::PoolStats> pools, admin.ShowPools(patience));

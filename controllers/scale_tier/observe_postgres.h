@@ -19,10 +19,19 @@ void ObservePromotion(const crds::ScaleTierPolicy& policy, Seen& seen, Deadline 
 
 void AskPoolers(Seen& seen, Deadline deadline, const std::stop_token& stop);
 
-// How to reach a role of an instance at its pod's address.
-postgres::ConnectOptions ConnectTo(const std::string& ip, const std::string& role, const std::string& password,
+// A server at a pod's address, and what it must prove.
+struct Peer {
+  std::string address;
+  bool encrypted = false;  // False: a pod from before there were certificates; TLS only where it offers it.
+  std::string trust;       // Authorities, one of which must have signed its certificate.
+};
+Peer PeerOf(const InstanceSeen& instance, const Credentials& credentials);
+Peer PeerOf(const PoolerPodSeen& pod, const Credentials& credentials);
+
+// How to reach a role of an instance. A certificate names Services and no address, so it is proved by its authority.
+postgres::ConnectOptions ConnectTo(const Peer& peer, const std::string& role, const std::string& password,
                                    const std::string& database);
 // The console of a pooler pod.
-postgres::ConnectOptions ConnectToConsole(const std::string& ip, const Credentials& credentials);
+postgres::ConnectOptions ConnectToConsole(const Peer& peer, const Credentials& credentials);
 
 }  // namespace pgtier::controllers::scale_tier

@@ -133,7 +133,8 @@ Result<postgres::ConnectOptions> MonitorConnection(const Seen& seen, const crds:
       !seen.credentials.has_value()) {
     return MakeError(Code::kUnavailable, "PostgresUnreachable: the primary does not run yet");
   }
-  return ConnectTo(primary->pod_ip, kMonitorRole, seen.credentials->monitor, policy.spec.managed->database);
+  return ConnectTo(PeerOf(*primary, *seen.credentials), kMonitorRole, seen.credentials->monitor,
+                   policy.spec.managed->database);
 }
 
 Result<std::string> ReadUserSecret(kube::Client& client, const std::string& namespace_, const std::string& name,

@@ -28,11 +28,15 @@ Result<Plan> Planner::Make() {
     return std::move(plan_);
   }
   AddPrimary();
+  AddNetworkPolicies();
+  ChooseRestart();
   AddReplicas();
   PGTIER_RETURN_IF_ERROR(AddPoolers());
   RemoveSurplusReplicas();
   AddReloads();
   if (plan_.waiting_for.empty()) AddRecord();
+  AddRestart();
+  GrowVolumes();
   return std::move(plan_);
 }
 
@@ -58,6 +62,17 @@ Plan Planner::MakeForRecovery() {
     AddPrimary();
   }
   return std::move(plan_);
+}
+
+bool Planner::Encrypted() const {
+  return std::all_of(seen_.instances.begin(), seen_.instances.end(),
+                     [](const InstanceSeen& instance) { return instance.encrypted; });
+}
+
+PostgresTerms Planner::Terms() const {
+  bool pgcat = IsThere(kPgCat) || std::any_of(context_.resolved.tiers.begin(), context_.resolved.tiers.end(),
+                                              [](const TierSettings& tier) { return tier.pooler.engine == kPgCat; });
+  return {Encrypted(), pgcat, tier_.max_lag};
 }
 
 void Planner::Wait(const std::string& what) {

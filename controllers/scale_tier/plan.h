@@ -20,7 +20,8 @@ struct ApplyObject {
 struct DeleteObject {
   kube::Resource resource;
   std::string name;
-  std::string uid;  // Only this very object.
+  std::string uid;               // Only this very object.
+  std::string propagation = {};  // As kube::DeleteOptions.
 };
 // Roles, database, extensions and pgtier's schema on the primary.
 struct Bootstrap {
@@ -47,6 +48,7 @@ struct ReloadPooler {
   std::string pod;
   std::string ip;
   poolers::PgBouncerSettings settings;  // What it must say that it runs.
+  std::string certificate;              // Fingerprint of the one that it must present; empty: none.
 };
 // The same of PgCat: its pools are made anew, and transactions finish on the old ones.
 struct ReloadPgCat {
@@ -99,10 +101,21 @@ struct PromoteInstance {
   std::vector<std::string> slots;  // Made before: who follows may ask for WAL at once.
 };
 
-using Action = std::variant<DemotePrimary, PromoteInstance, ApplyObject, DeleteObject, Bootstrap, EnsureSlot, DropSlot,
-                            SyncPodVolumes, ReloadPostgres, ReloadPooler, ReloadPgCat, BanReplica, UnbanReplica,
-                            MarkDraining, ShutDownPooler, RecordTier>;
+// Asks for a larger volume.
+struct GrowVolume {
+  std::string claim;
+  std::string size;  // A quantity, as the policy has it.
+};
 
+using Action = std::variant<DemotePrimary, PromoteInstance, ApplyObject, DeleteObject, GrowVolume, Bootstrap,
+                            EnsureSlot, DropSlot, SyncPodVolumes, ReloadPostgres, ReloadPooler, ReloadPgCat, BanReplica,
+                            UnbanReplica, MarkDraining, ShutDownPooler, RecordTier>;
+
+// What is to be said of volumes whose size was changed.
+struct VolumeNews {
+  std::string growing;  // Which grows, and how far it is.
+  std::string cannot;   // Which does not, and why.
+};
 struct Plan {
   std::vector<Action> actions;
   // What is still missing until the tier runs as specified, for people; empty: nothing, it has been read back.
@@ -112,6 +125,9 @@ struct Plan {
   // What the primary runs on; pinned in status.
   std::string image;
   Promotion promotion;  // After this plan.
+  // The rotation of certificates that was asked for last and is under way or done.
+  std::string certificates_request;
+  VolumeNews volumes;
   // What a person must decide or mend before this goes on; empty: nothing.
   std::string refused;
   // Fields whose change this release does not carry out, beside those that Resolve names.

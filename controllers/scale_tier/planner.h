@@ -32,6 +32,10 @@ class Planner {
 
   // Nothing may be planned then: a Service made on a guess would give the database two primaries.
   bool PrimaryIsUnknown();
+  // Every instance that exists speaks TLS, so whoever connects may demand it.
+  [[nodiscard]] bool Encrypted() const;
+  [[nodiscard]] PostgresTerms Terms() const;
+
   void Wait(const std::string& what);
   void Refuse(const std::string& why);
   // Applies `object` unless the live one says the same.
@@ -47,7 +51,6 @@ class Planner {
   void AddReplica(int ordinal);
   void CloneAnew(const std::string& name, const std::string& why);
   void AddInstance(int ordinal);
-  void KeepVolume(nlohmann::json& set);
   void AddReloads();
   void RemoveSurplusReplicas();
   void RemoveInstance(const std::string& name);
@@ -76,6 +79,13 @@ class Planner {
   void MovePrimaryService(int ordinal, int64_t term, const Promotion& promotion);
   [[nodiscard]] nlohmann::json PostgresConfigAs(const std::string& primary, int64_t term) const;
   void KeepBoot(nlohmann::json& set, int ordinal) const;
+  // --- planner_upkeep.cc
+  void AddNetworkPolicies();
+  void GrowVolumes();
+  void KeepVolume(nlohmann::json& set);
+  bool FitVolume(nlohmann::json& set, const std::string& name);
+  void ChooseRestart();
+  void AddRestart();
 
   // --- planner_routing.cc
   Status AddPoolers();
@@ -123,6 +133,7 @@ class Planner {
   const Credentials& credentials_;
   const TierSettings& tier_;
   const Waited& waited_;
+  std::string restarting_;  // The instance that is to be restarted; reads leave it first.
   Plan plan_;
   std::set<std::string> serving_;  // Poolers of which enough pods serve as wanted.
 };

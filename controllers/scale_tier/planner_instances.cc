@@ -27,6 +27,11 @@ std::string TroubleInWords(const InstanceSeen& instance) {
 }  // namespace
 
 void Planner::AddSecretsAndConfig() {
+  // The authority first: what is signed by it can be renewed by the next pass, and not the other way round.
+  plan_.certificates_request = credentials_.tls.request;
+  Apply(kube::kSecrets, RenderAuthoritySecret(context_, credentials_.tls));
+  Apply(kube::kSecrets, RenderPostgresTlsSecret(context_, credentials_.tls.postgres));
+  Apply(kube::kSecrets, RenderPoolerTlsSecret(context_, credentials_.tls.pooler));
   Apply(kube::kSecrets, RenderAppSecret(context_, credentials_));
   Apply(kube::kSecrets, RenderInternalSecret(context_, credentials_));
   Apply(kube::kConfigMaps, PostgresConfigAs(PrimaryName(), seen_.term));
@@ -49,20 +54,8 @@ std::string Planner::PinnedImage() const {
 void Planner::AddInstance(int ordinal) {
   Apply(kube::kServices, RenderInstanceService(context_, ordinal));
   Json set = RenderInstance(context_, ordinal, plan_.image);
-  KeepVolume(set);
   KeepBoot(set, ordinal);
-  Apply(kube::kStatefulSets, std::move(set));
-}
-
-// A StatefulSet's claim cannot be changed: the apiserver would refuse all of it for the sake of the size.
-void Planner::KeepVolume(Json& set) {
-  const Json* live = seen_.Object(kube::kStatefulSets, set["metadata"]["name"]);
-  if (live == nullptr) return;
-  const Json::json_pointer size("/spec/volumeClaimTemplates/0/spec/resources/requests/storage");
-  if (!live->contains(size) || Covers(live->at(size), set.at(size))) return;
-  set[size] = live->at(size);
-  const char* field = "spec.postgres.managed.storage.size: growth of a volume that exists";
-  if (plan_.unavailable.empty()) plan_.unavailable.emplace_back(field);
+  if (FitVolume(set, InstanceName(policy(), ordinal))) Apply(kube::kStatefulSets, std::move(set));
 }
 
 std::string Planner::Stranger() const {
@@ -156,7 +149,7 @@ void Planner::AddReplica(int ordinal) {
   } else if (!MayTakeReads(*instance, seen_.primary, tier_.max_lag, IsRouted(context_.policy.status, name))) {
     bool entering = decision_.from != decision_.to;
     Wait(name + ": " + (entering ? "to catch up with the primary" : LagInWords(*instance, tier_.max_lag)));
-  } else if (tier_.route_reads) {
+  } else if (tier_.route_reads && name != restarting_) {
     plan_.routed.push_back(name);
   }
 }
@@ -207,18 +200,18 @@ void Planner::RemoveSurplusReplicas() {
 }
 
 void Planner::AddReloads() {
-  std::string wanted =
-      PostgresSettings(*context_.policy.spec.managed, context_.resolved, tier_.max_lag)[kConfigSetting];
+  std::string wanted = RenderPostgresFiles(context_.policy, context_.resolved, Terms()).hash;
   for (const InstanceSeen& instance : seen_.instances) {
     if (!instance.answered) continue;
     // What stands in the file and is refused would keep the server from its next start.
     if (!instance.config_error.empty()) {
       Refuse("spec.postgres.managed.parameters: " + instance.name + " refuses " + instance.config_error);
     }
-    if (instance.config == wanted) continue;
+    bool certified = !instance.encrypted || instance.certificate == credentials_.tls.postgres.fingerprint;
+    if (instance.config == wanted && certified) continue;
     plan_.actions.emplace_back(SyncPodVolumes{PodName(instance.name)});
     plan_.actions.emplace_back(ReloadPostgres{instance.name, instance.pod_ip});
-    Wait(instance.name + " to take its configuration");
+    Wait(instance.name + " to take its " + (instance.config == wanted ? "certificate" : "configuration"));
   }
 }
 

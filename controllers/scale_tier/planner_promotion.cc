@@ -119,7 +119,7 @@ void Planner::MovePrimaryService(int ordinal, int64_t term, const Promotion& pro
 }
 
 Json Planner::PostgresConfigAs(const std::string& primary, int64_t term) const {
-  Json config = RenderPostgresConfigMap(context_, tier_.max_lag);
+  Json config = RenderPostgresConfigMap(context_, Terms());
   config["data"]["primary"] = std::to_string(term) + " " + primary;
   return config;
 }
@@ -165,7 +165,8 @@ bool Planner::IsGone(const std::string& instance) const {
 bool Planner::FencePrimary() {
   const Promotion& promotion = plan_.promotion;
   const Json* set = seen_.Object(kube::kStatefulSets, promotion.from);
-  bool wanted = set != nullptr && kube::IntAt(*set, {"spec", "replicas"}, 1) != 0;
+  // Without a set its pod may run all the same: one that is made anew for a larger volume leaves it alone.
+  bool wanted = set == nullptr || kube::IntAt(*set, {"spec", "replicas"}, 1) != 0;
   const postgres::WalPosition* from = Position(promotion.from);
   if (wanted && promotion.fence.value == 0 && from != nullptr && !from->in_recovery) {
     DemotePrimary action;
@@ -264,14 +265,20 @@ void Planner::ReturnPrimary() {
 void Planner::KeepBoot(Json& set, int ordinal) const {
   const Json* live = seen_.Object(kube::kStatefulSets, set["metadata"]["name"]);
   const Json::json_pointer variables("/spec/template/spec/containers/0/env");
+  bool is_primary = ordinal == seen_.primary_ordinal;
+  // Of a primary's set that is made anew for a larger volume, its pod says it.
+  bool by_pod = live == nullptr && is_primary;
+  const Json* pod = by_pod ? seen_.Object(kube::kPods, PodName(set["metadata"]["name"])) : nullptr;
+  const Json::json_pointer of_pod("/spec/containers/0/env");
   auto value_of = [&](const char* name) -> std::string {
-    if (live == nullptr || !live->contains(variables)) return "";
-    for (const Json& each : live->at(variables)) {
+    const Json* holder = pod != nullptr ? pod : live;
+    const Json::json_pointer& where = pod != nullptr ? of_pod : variables;
+    if (holder == nullptr || !holder->contains(where)) return "";
+    for (const Json& each : holder->at(where)) {
       if (kube::StringAt(each, {"name"}) == name) return kube::StringAt(each, {"value"});
     }
     return "";
   };
-  bool is_primary = ordinal == seen_.primary_ordinal;
   bool returns = live != nullptr && kube::IntAt(*live, {"spec", "replicas"}, 1) == 0 && !is_primary;
   std::string bootstrap = value_of("PGTIER_BOOTSTRAP");
   std::string term = value_of("PGTIER_TERM");

@@ -122,21 +122,38 @@ Status Planner::AddReloadsOf(
 
 Status Planner::AddPooler(const TierSettings& tier, const std::string& endpoint,
                           const std::vector<poolers::Server>& servers, bool former) {
-  PGTIER_ASSIGN_OR_RETURN(poolers::PgBouncerSettings settings,
-                          PoolerSettingsFor(context_, tier, servers, credentials_));
+  PGTIER_ASSIGN_OR_RETURN(poolers::PgBouncerSettings plain, PoolerSettingsFor(context_, tier, servers, credentials_));
   // A session's connection is its client's own for as long as that stays, and keeps PgBouncer's reset. An external
   // server has no heartbeat beside it.
-  if (endpoint == kPgBouncerReads && !plan_.routed.empty() && settings.pool_mode != "session" && !IsExternal()) {
-    settings.server_release_query = poolers::kLeaveWhenOut;
+  if (endpoint == kPgBouncerReads && !plan_.routed.empty() && plain.pool_mode != "session" && !IsExternal()) {
+    plain.server_release_query = poolers::kLeaveWhenOut;
   }
-  PGTIER_ASSIGN_OR_RETURN(Json secret, RenderPoolerSecret(context_, endpoint, settings, credentials_));
+  poolers::PgBouncerSettings encrypted = WithTls(plain, Encrypted());
+  bool all_encrypted = std::all_of(seen_.poolers.begin(), seen_.poolers.end(),
+                                   [&](const PoolerPodSeen& pod) { return pod.endpoint != endpoint || pod.encrypted; });
+  PGTIER_ASSIGN_OR_RETURN(Json secret,
+                          RenderPoolerSecret(context_, endpoint, IsExternal() ? nullptr : &encrypted,
+                                             all_encrypted && !IsExternal() ? nullptr : &plain, credentials_));
   Apply(kube::kSecrets, std::move(secret));
   if (!former) ApplyPooler(tier, endpoint);
+  auto settings_of = [&](const PoolerPodSeen& pod) -> const poolers::PgBouncerSettings& {
+    return pod.encrypted ? encrypted : plain;
+  };
+  auto certificate_of = [&](const PoolerPodSeen& pod) {
+    return pod.encrypted ? credentials_.tls.pooler.fingerprint : "";
+  };
   return AddReloadsOf(
       tier, endpoint, former,
-      [&](const PoolerPodSeen& pod) { return poolers::CompareWithRunning(settings, pod.config, pod.databases); },
+      [&](const PoolerPodSeen& pod) -> Result<std::vector<poolers::Difference>> {
+        PGTIER_ASSIGN_OR_RETURN(std::vector<poolers::Difference> found,
+                                poolers::CompareWithRunning(settings_of(pod), pod.config, pod.databases));
+        if (pod.certificate != certificate_of(pod)) {
+          found.push_back({"certificate", certificate_of(pod), pod.certificate});
+        }
+        return found;
+      },
       [&](const PoolerPodSeen& pod) {
-        return ReloadPooler{pod.pod, pod.ip, settings};
+        return ReloadPooler{pod.pod, pod.ip, settings_of(pod), certificate_of(pod)};
       });
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "controllers/scale_tier/names.h"
 #include "lib/base/quantity.h"
 
 namespace pgtier::controllers::scale_tier {
@@ -112,12 +113,43 @@ std::string RenderPostgresConf(const std::map<std::string, std::string>& setting
   return text;
 }
 
-std::string RenderPgHba() {
-  return "# TYPE  DATABASE     USER                ADDRESS  METHOD\n"
-         "local   all          postgres                     peer\n"
-         "host    replication  pgtier_replication  all      scram-sha-256\n"
-         "host    replication  all                 all      reject\n"
-         "host    all          all                 all      scram-sha-256\n";
+std::string RenderPgHba(bool encrypted, const std::string& plain_role) {
+  std::string hba =
+      "# TYPE     DATABASE     USER                ADDRESS  METHOD\n"
+      "local      all          postgres                     peer\n";
+  // An instance from before there were certificates would never match hostssl.
+  const char* type = encrypted ? "hostssl" : "host   ";
+  hba += std::string(type) + "    replication  pgtier_replication  all      scram-sha-256\n";
+  hba += "host       replication  all                 all      reject\n";
+  if (encrypted && !plain_role.empty()) {
+    std::string quoted = "\"" + plain_role + "\"";  // Else a database named "all" would be every one.
+    auto pad = [&](size_t width) {
+      return quoted + std::string(std::max(width, quoted.size() + 1) - quoted.size(), ' ');
+    };
+    hba += "host       " + pad(13) + pad(20) + "all      scram-sha-256\n";
+  }
+  hba += std::string(type) + "    all          all                 all      scram-sha-256\n";
+  hba += "host       all          all                 all      reject\n";
+  return hba;
+}
+
+PostgresFiles RenderPostgresFiles(const crds::ScaleTierPolicy& policy, const Resolved& resolved,
+                                  const PostgresTerms& terms) {
+  PostgresFiles files;
+  files.hba = RenderPgHba(terms.encrypted, terms.pgcat ? policy.spec.managed->database : "");
+  files.conninfo = "host=" + PrimaryService(policy.meta.name) + " port=" + std::to_string(kPostgresPort) +
+                   " user=" + kReplicationRole +
+                   " passfile=/tmp/pgpass dbname=postgres connect_timeout=5 keepalives_idle=5" +
+                   " keepalives_interval=5 keepalives_count=3";
+  if (terms.encrypted) files.conninfo += " sslmode=verify-full sslrootcert=" + std::string(kTlsFolder) + "/ca.crt";
+  std::map<std::string, std::string> settings = PostgresSettings(*policy.spec.managed, resolved, terms.max_lag);
+  // A standby's; a primary has no use for it.
+  settings["primary_conninfo"] = files.conninfo;
+  settings[kConfigSetting] = std::to_string(std::hash<std::string>{}(RenderPostgresConf(settings) + files.hba));
+  files.hash = settings[kConfigSetting];
+  // Comes with the certificate: a pod without one starts without TLS, and does not fail for want of the files.
+  files.conf = RenderPostgresConf(settings) + "include_if_exists = '" + kTlsFolder + "/postgresql.conf'\n";
+  return files;
 }
 
 }  // namespace pgtier::controllers::scale_tier

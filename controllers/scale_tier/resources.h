@@ -18,6 +18,7 @@ inline constexpr kube::Resource kOwned[] = {kube::kPods,
                                             kube::kStatefulSets,
                                             kube::kDeployments,
                                             kube::kPodDisruptionBudgets,
-                                            kube::kPersistentVolumeClaims};
+                                            kube::kPersistentVolumeClaims,
+                                            kube::kNetworkPolicies};
 
 }  // namespace pgtier::controllers::scale_tier

@@ -107,6 +107,8 @@ Result<Requeue> ScaleTierReconciler::Reconcile(const kube::ObjectKey& key, Deadl
   FillApprovals(*policy, RunningTier(policy->status, resolved, seen), seen.primary_ordinal, resolved);
   WallTime now = parts_.clock->Now();
   seen.now = now;
+  seen.maintenance = std::any_of(resolved.ladder.windows.begin(), resolved.ladder.windows.end(),
+                                 [&](const core::MaintenanceWindow& window) { return core::IsOpen(window, now); });
   core::Decision decision = Decide(*policy, resolved, seen, now);
   Outcome outcome{*policy, resolved, seen, decision, {}, {}, false, IsPaused(*policy), now};
   Carry(outcome, deadline, stop);
@@ -181,7 +183,14 @@ void ScaleTierReconciler::Carry(Outcome& outcome, Deadline deadline, const std::
   };
   Result<Credentials> credentials = CompleteCredentials(outcome.seen.credentials);
   if (!credentials.has_value()) return fail(credentials.error());
-  RenderContext context{outcome.policy, resolved, parts_.images};
+  if (outcome.policy.spec.managed.has_value()) {
+    int last = 0;
+    for (const InstanceSeen& instance : outcome.seen.instances) last = std::max(last, instance.ordinal);
+    Result<Certificates> certificates = Renew(credentials->tls, NeedsOf(outcome.policy, resolved, last), outcome.now);
+    if (!certificates.has_value()) return fail(certificates.error().WithContext("certificates"));
+    credentials->tls = *std::move(certificates);
+  }
+  RenderContext context{outcome.policy, resolved, parts_.images, parts_.network};
   bool recovering = outcome.decision.to.empty();
   Result<Plan> plan =
       recovering ? MakeRecoveryPlan(context, outcome.seen, *credentials)

@@ -34,6 +34,7 @@ class ScaleTierReconciler final : public Reconciler {
     kube::ObjectCache* children = nullptr;  // What policies own; without it everything is listed in each pass.
     // Which hosts an external Postgres may have.
     HostCheck external_hosts = RefuseSpecialHosts({});
+    NetworkGuard network = {};
   };
 
   explicit ScaleTierReconciler(Parts parts);

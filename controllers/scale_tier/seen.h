@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "controllers/scale_tier/certificates.h"
 #include "controllers/scale_tier/promotion.h"
 #include "core/ladder.h"
 #include "lib/kube/resource.h"
@@ -30,9 +31,10 @@ struct ExternalAccess {
   std::string versions;  // Of the Secrets: another one may hold another password.
 };
 
-// Passwords that pgtier generated, from its Secrets.
+// Passwords and certificates that pgtier generated, from its Secrets.
 struct Credentials {
   std::string superuser, replication, pooler, monitor, pooler_admin, app;
+  Certificates tls = {};
   std::optional<ExternalAccess> external = {};  // Nothing: managed, or its Secrets could not be used.
 };
 
@@ -43,20 +45,25 @@ struct InstanceSeen {
   bool pod_ready = false;
   bool newly_ready = false;  // For so short a time that nodes may not lead its Service to it yet.
   std::string pod_ip;
+  bool encrypted = false;          // Its pod, or where there is none its template, has a certificate: it speaks TLS.
   bool template_is_older = false;  // The pod was made before the StatefulSet's template changed last.
   std::string trouble;  // Why the pod does not run, in words: "ImagePullBackOff: …"; empty when nothing is known.
   // As the instance itself says.
   bool answered = false;
-  std::string config;                   // Hash of the configuration that it has loaded.
-  std::string config_error;             // What in the mounted configuration the server refuses; empty: nothing.
-  bool restart_pending = false;         // Some of it waits for a restart.
-  int64_t clients = 0;                  // Connections of others than pgtier.
+  std::string certificate;       // Fingerprint of the certificate that it presents.
+  std::string config;            // Hash of the configuration that it has loaded.
+  std::string config_error;      // What in the mounted configuration the server refuses; empty: nothing.
+  bool restart_pending = false;  // Some of it waits for a restart.
+  bool lowers_limits = false;  // Of that, something of which a standby must not have less than its primary is lowered.
+  int64_t clients = 0;         // Connections of others than pgtier.
   std::vector<std::string> idle_slots;  // On a standby: slots of ours that nobody uses there, and that keep WAL.
   // As the primary sees a standby.
   bool streaming = false;
   std::optional<postgres::Lsn> replayed;
   // By its own heartbeat; of a server that has none, by the primary: nothing while idle and caught up.
   std::optional<Duration> lag;
+
+  [[nodiscard]] bool NeedsRestart() const { return restart_pending || (pod_ready && template_is_older); }
 };
 
 // The primary, as asked over SQL.
@@ -81,6 +88,8 @@ struct PoolerPodSeen {
   std::string ip;
   std::string endpoint;  // Which pooler, as names.h lists them; it says the engine too.
   bool ready = false;
+  bool encrypted = false;   // Its pod has a certificate: it speaks TLS.
+  std::string certificate;  // Fingerprint of the certificate that it presents.
   bool answered = false;
   std::string error;
   std::vector<poolers::ConfigEntry> config;
@@ -91,6 +100,9 @@ struct PoolerPodSeen {
 };
 
 struct Seen {
+  bool maintenance = false;  // A maintenance window of the policy is open.
+  // StorageClasses of volumes that should grow, and whether they let them; without those that could not be read.
+  std::map<std::string, bool> storage_classes;
   // Live objects with the policy's label, by plural and name.
   std::map<std::pair<std::string, std::string>, nlohmann::json> objects;
   std::optional<Credentials> credentials;  // Absent before the Secrets were made.

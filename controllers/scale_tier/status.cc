@@ -266,6 +266,10 @@ crds::ScaleTierPolicyStatus MakeStatus(const Outcome& outcome) {
   Recover(outcome, status);
   MoveOn(outcome, status);
   status.image = outcome.plan.image.empty() ? status.image : outcome.plan.image;
+  // Done once everybody presents the new ones.
+  if (outcome.Complete() && outcome.plan.certificates_request != status.rotations.certificates.request) {
+    status.rotations.certificates = {outcome.plan.certificates_request, outcome.now};
+  }
   const PrimarySeen& primary = outcome.seen.primary;
   if (status.system_identifier.empty() && !primary.installed.empty()) {
     status.system_identifier = primary.system_identifier;
@@ -287,6 +291,7 @@ bool MustWrite(const crds::ScaleTierPolicyStatus& before, const crds::ScaleTierP
   changes.decisive =
       before.observed_generation != after.observed_generation || before.tier != after.tier ||
       before.target_tier != after.target_tier || before.next_tier != after.next_tier || before.image != after.image ||
+      before.rotations.certificates.request != after.rotations.certificates.request ||
       before.system_identifier != after.system_identifier || before.primary != after.primary ||
       !(before.promotion == after.promotion) || before.tiers.size() != after.tiers.size() ||
       before.summary.replicas != after.summary.replicas || before.summary.pooler != after.summary.pooler ||

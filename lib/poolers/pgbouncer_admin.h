@@ -49,6 +49,8 @@ class PgBouncerAdmin {
   Status ShutDown(Deadline deadline);
 
   [[nodiscard]] bool Usable() const { return connection_.Usable(); }
+  // As postgres::Connection's: the certificate that this PgBouncer presented.
+  [[nodiscard]] std::string ServerCertificate() const { return connection_.ServerCertificate(); }
 
  private:
   PgBouncerAdmin(postgres::Connection connection, postgres::ConnectOptions options, std::stop_token stop)

@@ -1,5 +1,7 @@
 #include "lib/postgres/connection.h"
 
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -197,6 +199,23 @@ int Connection::BackendPid() const { return PQbackendPID(impl_->conn); }
 std::string Connection::Parameter(const std::string& name) const {
   const char* value = PQparameterStatus(impl_->conn, name.c_str());
   return value == nullptr ? "" : value;
+}
+
+std::string Connection::ServerCertificate() const {
+  auto* ssl = static_cast<SSL*>(PQsslStruct(impl_->conn, "OpenSSL"));
+  X509* certificate = ssl == nullptr ? nullptr : SSL_get1_peer_certificate(ssl);
+  if (certificate == nullptr) return "";
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned int length = 0;
+  X509_digest(certificate, EVP_sha256(), digest.data(), &length);
+  X509_free(certificate);
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string text;
+  for (unsigned int i = 0; i < length; ++i) {
+    text += kHex[digest[i] >> 4];
+    text += kHex[digest[i] & 15];
+  }
+  return text;
 }
 
 void Connection::Close() { impl_->Break(); }

@@ -69,6 +69,8 @@ class Connection {
   [[nodiscard]] int BackendPid() const;
   // What the server reported for a setting at connect (server_version, in_hot_standby, …); empty when unknown.
   [[nodiscard]] std::string Parameter(const std::string& name) const;
+  // SHA-256 of the certificate that the server presented, as lower-case hex; empty: the connection is not encrypted.
+  [[nodiscard]] std::string ServerCertificate() const;
   // Closes now; later calls fail with kUnavailable.
   void Close();
 

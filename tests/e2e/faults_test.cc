@@ -34,9 +34,7 @@ class FaultsTest : public ClusterTest {
     ADD_FAILURE() << "no pod of " << deployment;
     return "";
   }
-  void KillPod(const std::string& name) {
-    Kubectl({"delete", "pod", "-n", ns(), name, "--grace-period=0", "--force"});
-  }
+  void KillPod(const std::string& name) { Kubectl({"delete", "pod", "-n", ns(), name, "--grace-period=0", "--force"}); }
   // The testbed's own apiserver, killed and brought back; a cluster of another kind has no such switch.
   void KillApiServer() {
     const char* kubeconfig = std::getenv("KUBECONFIG");

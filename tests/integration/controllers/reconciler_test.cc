@@ -31,8 +31,9 @@ TEST_F(Reconciler, EnforceMakesEverything) {
   EXPECT_THAT(Children(),
               testing::ElementsAre("ConfigMap dev-postgres", "Deployment dev-pooler-ro", "Deployment dev-pooler-rw",
                                    "PodDisruptionBudget dev-pooler-ro", "PodDisruptionBudget dev-pooler-rw",
-                                   "PodDisruptionBudget dev-postgres", "Secret dev-app", "Secret dev-internal",
-                                   "Secret dev-pooler-ro", "Secret dev-pooler-rw", "Service dev", "Service dev-1",
+                                   "PodDisruptionBudget dev-postgres", "Secret dev-app", "Secret dev-ca",
+                                   "Secret dev-internal", "Secret dev-pooler-ro", "Secret dev-pooler-rw",
+                                   "Secret dev-pooler-tls", "Secret dev-postgres-tls", "Service dev", "Service dev-1",
                                    "Service dev-primary", "Service dev-ro", "Service dev-rw", "StatefulSet dev-1"));
   EXPECT_EQ(Policy()->status.tier, "single-node");
   EXPECT_EQ(Policy()->status.image, "postgres:test");
@@ -112,6 +113,74 @@ TEST_F(Reconciler, PasswordsAreMadeOnce) {
   EXPECT_EQ((*before)["data"], (*after)["data"]) << "a restart of the operator locks it out of the database";
 }
 
+TEST_F(Reconciler, CertificatesAreRenewedInTimeAndOnceOnRequest) {
+  Make(Example("dev"));
+  ASSERT_TRUE(Pass().has_value());
+  auto data = [&](const std::string& name) {
+    return (*client()->Get(kube::kSecrets, {namespace_name(), name}, Soon()))["data"];
+  };
+  Json authority = data("dev-ca");
+  Json server = data("dev-postgres-tls");
+  EXPECT_EQ(data("dev-app")["ca.crt"], authority["ca.crt"]);
+  ASSERT_TRUE(Pass().has_value());
+  EXPECT_EQ(data("dev-postgres-tls"), server);
+
+  clock_.Advance(std::chrono::hours(24 * 61));
+  ASSERT_TRUE(Pass().has_value());
+  EXPECT_NE(data("dev-postgres-tls"), server);
+  EXPECT_EQ(data("dev-ca"), authority);
+
+  Patch(Json::parse(R"({"metadata": {"annotations": {"pgtier.dev/rotate-certificates": "leaked"}}})"));
+  ASSERT_TRUE(Pass().has_value());
+  Json rotated = data("dev-ca");
+  EXPECT_NE(rotated["ca.key"], authority["ca.key"]);
+  ASSERT_TRUE(Pass().has_value());
+  EXPECT_EQ(data("dev-ca"), rotated);
+}
+
+TEST_F(Reconciler, AVolumeGrowsAndItsStatefulSetIsMadeAnewAroundThePod) {
+  const Json storage_class{
+      {"metadata", {{"name", "grows-" + namespace_name()}}}, {"provisioner", "test"}, {"allowVolumeExpansion", true}};
+  ASSERT_TRUE(client()->Create(kube::kStorageClasses, storage_class, Soon()).has_value());
+  Json policy = Example("dev");
+  policy["spec"]["postgres"]["managed"]["storage"] = {{"size", "1Gi"},
+                                                      {"storageClassName", "grows-" + namespace_name()}};
+  Make(policy);
+  ASSERT_TRUE(Pass().has_value());
+  kube::ObjectKey set_key{namespace_name(), "dev-1"};
+  auto set = client()->Get(kube::kStatefulSets, set_key, Soon());
+  Json claim = (*set)["spec"]["volumeClaimTemplates"][0];
+  claim["metadata"]["name"] = "data-dev-1-0";
+  claim["metadata"]["namespace"] = namespace_name();
+  claim["spec"]["volumeName"] = "volume";
+  claim.erase("status");
+  auto made = client()->Create(kube::kPersistentVolumeClaims, claim, Soon());
+  ASSERT_TRUE(made.has_value()) << made.error().message;
+  Json bound{{"metadata", {{"namespace", namespace_name()}, {"name", "data-dev-1-0"}}},
+             {"status", {{"phase", "Bound"}, {"capacity", {{"storage", "1Gi"}}}}}};
+  ASSERT_TRUE(client()->ApplyStatus(kube::kPersistentVolumeClaims, bound, Soon()).has_value());
+
+  Patch({{"spec", {{"postgres", {{"managed", {{"storage", {{"size", "2Gi"}}}}}}}}}});
+  ASSERT_TRUE(Pass().has_value());
+  auto grown = client()->Get(kube::kPersistentVolumeClaims, {namespace_name(), "data-dev-1-0"}, Soon());
+  EXPECT_EQ(kube::StringAt(*grown, {"spec", "resources", "requests", "storage"}), "2Gi");
+  ASSERT_TRUE(Pass().has_value());
+  set = client()->Get(kube::kStatefulSets, set_key, Soon());
+  ASSERT_TRUE(set.has_value());
+  EXPECT_EQ((*set)["metadata"]["finalizers"], Json::array({"orphan"})) << "its pod would go with it";
+  ASSERT_TRUE(Pass().has_value()) << "while it goes";
+  // What the garbage collector does, after it let go of the pod.
+  Json let_go = Json::parse(R"({"metadata": {"finalizers": null}})");
+  ASSERT_TRUE(client()->MergePatch(kube::kStatefulSets, set_key, let_go, Soon()).has_value());
+  ASSERT_TRUE(Pass().has_value());
+  set = client()->Get(kube::kStatefulSets, set_key, Soon());
+  ASSERT_TRUE(set.has_value());
+  EXPECT_EQ(kube::StringAt((*set)["spec"]["volumeClaimTemplates"][0], {"spec", "resources", "requests", "storage"}),
+            "2Gi");
+  ASSERT_TRUE(Pass().has_value());
+  EXPECT_EQ(ConditionOf("Degraded").reason, "VolumeGrows") << "no driver is here";
+}
+
 TEST_F(Reconciler, ObserveMakesNothingAndSaysWhatItWould) {
   Json policy = Example("dev");
   policy["spec"]["mode"] = "Observe";
@@ -145,8 +214,7 @@ TEST_F(Reconciler, APausedPolicyIsLeftAlone) {
 
 TEST_F(Reconciler, WhatIsNotAvailableIsNamedAndStalls) {
   Json policy = Example("dev");
-  policy["spec"]["tiers"][0]["sharding"] =
-      Json::parse(R"({"external": {"host": "h", "adminSecret": {"name": "s"}}})");
+  policy["spec"]["tiers"][0]["sharding"] = Json::parse(R"({"external": {"host": "h", "adminSecret": {"name": "s"}}})");
   Make(policy);
   ASSERT_TRUE(Pass().has_value());
   EXPECT_EQ(ConditionOf("Stalled").status, "True");

@@ -28,8 +28,8 @@ TEST_F(PromotionGuard, TheAnnotationTakesTheVerb) {
     Kubectl({"create", "rolebinding", std::string("edits-") + user, "--clusterrole=policy-editor",
              std::string("--user=") + user, "-n", namespace_name()});
   }
-  Kubectl({"create", "rolebinding", "promotes", "--clusterrole=pgtier-promoter", "--user=peter", "-n",
-           namespace_name()});
+  Kubectl(
+      {"create", "rolebinding", "promotes", "--clusterrole=pgtier-promoter", "--user=peter", "-n", namespace_name()});
   // A policy of admission takes effect a moment after it was made.
   const Deadline deadline = Soon();
   while (Annotate("edith", "pgtier.dev/promote=x/1", "--dry-run=server").empty()) {

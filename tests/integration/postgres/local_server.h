@@ -113,6 +113,7 @@ class LocalPgBouncer {
   [[nodiscard]] postgres::ConnectOptions AdminOptions() const;
   [[nodiscard]] int port() const { return port_; }
   [[nodiscard]] std::string Log() const { return folder_.Read("log"); }
+  [[nodiscard]] const ServerFolder& folder() const { return folder_; }
 
  private:
   LocalPgBouncer() = default;

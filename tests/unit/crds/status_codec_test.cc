@@ -26,6 +26,7 @@ ScaleTierPolicyStatus FullStatus() {
   status.next_tier = "sharded";
   status.target_tier = "sharded";
   status.image = "postgres:17";
+  status.rotations.certificates = {"2026-11-20", time};
   status.system_identifier = "7123456789012345678";
   status.summary = {"disk 62%/80%", "2/2", "PgBouncer 4/4", "<10ms", "kyoyu-rw.data"};
   status.tiers = {{"read-replicas", time, "PoolUtilisationAboveThreshold", "why", seen, {seen}}};

@@ -92,14 +92,29 @@ TEST(Manifests, AnApplicationFindsWhatItNeedsInItsSecretAndNoMore) {
                                                       {"dbname", "app"},
                                                       {"host", "kyoyu-rw.data.svc"},
                                                       {"host-ro", "kyoyu-ro.data.svc"},
-                                                      {"port", "5432"}}));
+                                                      {"port", "5432"},
+                                                      {"ca.crt", scene.credentials.tls.authority.certificate}}));
+}
+
+TEST(Manifests, TheAuthoritysKeyIsMountedNowhere) {
+  const std::string key = EncodeBase64(Scene().credentials.tls.authority.key);
+  int holders = 0;
+  for (const Json& object : AllObjects()) {
+    SCOPED_TRACE(object["kind"].get<std::string>() + " " + object["metadata"]["name"].get<std::string>());
+    bool authority = object["kind"] == "Secret" && object["metadata"]["name"] == "kyoyu-ca";
+    if (authority) ++holders;
+    if (authority) continue;
+    EXPECT_THAT(object.dump(), Not(HasSubstr("kyoyu-ca")));
+    EXPECT_FALSE(object.contains("data") && object["data"].contains("ca.key"));
+  }
+  EXPECT_EQ(holders, 1);
 }
 
 TEST(Manifests, InstancesSeeNoPasswordButTheirOwn) {
   for (const Json& workload : Workloads()) {
     if (workload["kind"] != "StatefulSet") continue;
     for (const Json& volume : workload["spec"]["template"]["spec"]["volumes"]) {
-      if (!volume.contains("secret")) continue;
+      if (!volume.contains("secret") || volume["secret"]["secretName"] == "kyoyu-postgres-tls") continue;
       std::vector<std::string> keys;
       for (const Json& item : volume["secret"]["items"]) keys.push_back(item["key"]);
       EXPECT_THAT(keys, testing::UnorderedElementsAre("superuser", "replication"));

@@ -40,6 +40,7 @@ TEST(PlanClimb, AFreshPolicyAppliesEverythingOnce) {
   std::vector<std::string> words = InWords(plan);
   EXPECT_THAT(
       words, testing::UnorderedElementsAre(
+                 "apply Secret kyoyu-ca", "apply Secret kyoyu-postgres-tls", "apply Secret kyoyu-pooler-tls",
                  "apply Secret kyoyu-app", "apply Secret kyoyu-internal", "apply ConfigMap kyoyu-postgres",
                  "apply Service kyoyu-primary", "apply PodDisruptionBudget kyoyu-postgres", "apply Service kyoyu-1",
                  "apply StatefulSet kyoyu-1", "apply Service kyoyu", "apply Service kyoyu-rw", "apply Service kyoyu-ro",
@@ -62,7 +63,7 @@ TEST(PlanClimb, WhatIsMountedComesFirst) {
       EXPECT_LT(PlaceOf(words, "apply " + mounted), PlaceOf(words, InWords(action)));
     }
   }
-  EXPECT_EQ(mounts, 4);
+  EXPECT_EQ(mounts, 7);
 }
 
 TEST(PlanClimb, ASecondPassOverTheSameObjectsAppliesNothing) {

@@ -59,6 +59,18 @@ Scene AtTheSwitch() {
   return scene;
 }
 
+TEST(PlanEngine, PostgresLetsPgCatInWithoutTlsWhereAPolicyHasIt) {
+  auto hba = [](Scene& scene) {
+    scene.Settle();
+    return (*scene.seen.Object(kube::kConfigMaps, "kyoyu-postgres"))["data"]["pg_hba.conf"].get<std::string>();
+  };
+  Scene with(WithPgCat());
+  std::string own = "host       \"" + with.policy.spec.managed->database + "\" ";
+  EXPECT_THAT(hba(with), HasSubstr(own)) << "before the tier is entered: its poolers would not come up";
+  Scene without(TwoTiers());
+  EXPECT_THAT(hba(without), Not(HasSubstr(own)));
+}
+
 // Up to the pass in which the Services have changed and nobody has left.
 Scene Switched() {
   Scene scene = AtTheSwitch();

@@ -185,6 +185,39 @@ TEST(Promotion, TakesAReplicaToThePrimarysPlaceAndTheOldOneBackAsAReplica) {
   EXPECT_EQ((*world.scene.seen.Object(kube::kConfigMaps, "kyoyu-postgres"))["data"]["primary"], "1 kyoyu-2");
 }
 
+TEST(Promotion, APrimaryWhoseSetIsBeingMadeAnewIsStoppedAllTheSame) {
+  World world;
+  world.scene.seen.objects.erase({std::string(kube::kStatefulSets.plural), "kyoyu-1"});
+  world.Ask("kyoyu-2/1");
+  world.Pass();
+  world.scene.seen.objects.erase({std::string(kube::kStatefulSets.plural), "kyoyu-1"});
+  EXPECT_THAT(InWords(world.Pass()), ElementsAre("demote kyoyu-1"));
+  world.scene.seen.objects.erase({std::string(kube::kStatefulSets.plural), "kyoyu-1"});
+  Plan stopping = world.Pass();
+  ASSERT_THAT(InWords(stopping), ElementsAre("apply StatefulSet kyoyu-1"));
+  EXPECT_EQ(std::get<ApplyObject>(stopping.actions[0]).object["spec"]["replicas"], 0) << "it must not start again";
+  world.Finish();
+  EXPECT_EQ(world.Writable(), "kyoyu-2");
+}
+
+// Its template would differ, and that asks for a restart.
+TEST(Promotion, ASetMadeAnewForALargerVolumeKeepsHowThePrimaryWasMade) {
+  World world;
+  world.Ask("kyoyu-2/1");
+  world.Finish();
+  world.Pass();
+  world.Pass();
+  std::pair<std::string, std::string> key{kube::kStatefulSets.plural, "kyoyu-2"};
+  Json before = world.scene.seen.objects[key];
+  Json pod{{"metadata", {{"name", "kyoyu-2-0"}, {"labels", Json::object()}}},
+           {"spec", before.at(Json::json_pointer("/spec/template/spec"))}};
+  world.scene.seen.objects[{std::string(kube::kPods.plural), "kyoyu-2-0"}] = pod;
+  world.scene.seen.objects.erase(key);
+  Plan plan = world.scene.PlanFor("two", "two");
+  world.scene.Carry(plan);
+  EXPECT_EQ(world.scene.seen.objects[key]["spec"]["template"], before["spec"]["template"]);
+}
+
 TEST(Promotion, TheNewPrimarysPodIsNotAskedToRestart) {
   World world;
   Json before = *world.scene.seen.Object(kube::kStatefulSets, "kyoyu-2");

@@ -79,7 +79,7 @@ TEST_F(PlanReplicas, OneThatTookItselfOutIsLaggingAndNotBroken) {
 TEST_F(PlanReplicas, ConnectionsToReplicasLeaveByThemselvesAndOthersDoNot) {
   auto ini = [&](const std::string& secret) {
     const Json* object = scene_.seen.Object(kube::kSecrets, secret);
-    return *DecodeBase64((*object)["data"]["pgbouncer.ini"].get<std::string>());
+    return *DecodeBase64((*object)["data"]["pooler.ini"].get<std::string>());
   };
   EXPECT_THAT(ini("kyoyu-pooler-ro"), HasSubstr("pgtier.routing"));
   EXPECT_THAT(ini("kyoyu-pooler-rw"), Not(HasSubstr("server_reset_query")));
@@ -136,7 +136,7 @@ TEST_F(PlanReplicas, DriftIsUndone) {
       {kube::kServices, "kyoyu-rw", {{"spec", {{"selector", {{kPolicyLabel, "other"}}}}}}},
       {kube::kServices, "kyoyu-3", {{"spec", {{"ports", ports}}}}},
       {kube::kDeployments, "kyoyu-pooler-rw", {{"spec", {{"replicas", 0}}}}},
-      {kube::kSecrets, "kyoyu-pooler-ro", {{"data", {{"pgbouncer.ini", ""}}}}},
+      {kube::kSecrets, "kyoyu-pooler-ro", {{"data", {{"pooler.ini", ""}}}}},
       {kube::kConfigMaps, "kyoyu-postgres", {{"data", {{"pg_hba.conf", "host all all all trust"}}}}},
       {kube::kStatefulSets,
        "kyoyu-2",
@@ -167,14 +167,6 @@ TEST_F(PlanReplicas, ANewReleaseKeepsTheImageOfTheDatabase) {
   EXPECT_THAT(InWords(plan), ElementsAre("apply Deployment kyoyu-pooler-rw", "apply Deployment kyoyu-pooler-ro"));
   scene_.policy.spec.managed->image = "postgres:wanted";
   EXPECT_EQ(Hold().image, "postgres:wanted") << "the policy may change it";
-}
-
-TEST_F(PlanReplicas, AVolumeThatShouldGrowIsNamedAndNothingElseWaitsForIt) {
-  scene_.policy.spec.managed->storage_size = "20Gi";
-  Plan plan = Hold();
-  for (const std::string& word : InWords(plan)) EXPECT_THAT(word, Not(HasSubstr("StatefulSet"))) << "would be refused";
-  ASSERT_EQ(plan.unavailable.size(), 1U);
-  EXPECT_THAT(plan.unavailable[0], HasSubstr("storage.size"));
 }
 
 TEST_F(PlanReplicas, AReplicaThatComesLaterHasTheImageOfTheFirst) {

@@ -108,5 +108,41 @@ TEST(PostgresConfig, NobodyIsTrusted) {
   EXPECT_THAT(hba, HasSubstr("scram-sha-256"));
 }
 
+TEST(PostgresConfig, OverTheNetworkNobodyComesWithoutTls) {
+  std::istringstream hba(RenderPgHba(true));
+  for (std::string line; std::getline(hba, line);) {
+    if (!line.starts_with("host ")) continue;
+    EXPECT_THAT(line, HasSubstr("reject"));
+  }
+  EXPECT_THAT(RenderPgHba(false), Not(HasSubstr("hostssl")));
+}
+
+TEST(PostgresConfig, PgCatAloneComesWithoutTls) {
+  std::istringstream hba(RenderPgHba(true, "kyoyu"));
+  std::vector<std::string> plain;
+  for (std::string line; std::getline(hba, line);) {
+    if (line.starts_with("host ") && line.find("reject") == std::string::npos) plain.push_back(line);
+  }
+  EXPECT_EQ(plain, std::vector<std::string>{"host       \"kyoyu\"      \"kyoyu\"             all      scram-sha-256"});
+  Scene scene;
+  PostgresTerms terms;
+  std::string without = RenderPostgresFiles(scene.policy, scene.resolved, terms).hash;
+  terms.pgcat = true;
+  EXPECT_NE(RenderPostgresFiles(scene.policy, scene.resolved, terms).hash, without) << "a server would not be told";
+}
+
+TEST(PostgresConfig, AStandbyDemandsTlsWhereEveryInstanceSpeaksIt) {
+  Scene scene;
+  PostgresTerms terms;
+  PostgresFiles encrypted = RenderPostgresFiles(scene.policy, scene.resolved, terms);
+  terms.encrypted = false;
+  PostgresFiles plain = RenderPostgresFiles(scene.policy, scene.resolved, terms);
+  EXPECT_NE(plain.hash, encrypted.hash) << "a server would not be told";
+  EXPECT_THAT(plain.conninfo, Not(HasSubstr("sslmode")));
+  EXPECT_THAT(encrypted.conninfo, HasSubstr("sslmode=verify-full sslrootcert=/etc/pgtier/tls/ca.crt"));
+  EXPECT_EQ(Parse(encrypted.conf)["primary_conninfo"], encrypted.conninfo);
+  EXPECT_THAT(encrypted.conninfo, Not(HasSubstr("password=")));
+}
+
 }  // namespace
 }  // namespace pgtier::controllers::scale_tier

@@ -75,6 +75,7 @@ Json ExternalTiers(const Json& changes) {
 
 Scene::Scene(const Json& object)
     : policy(Decode(object)), resolved(Resolve(policy)), now(*ParseTime("2026-11-20T16:00:00Z")) {
+  credentials.tls = *Renew({}, NeedsOf(policy, resolved, 0), now);
   for (const core::Tier& tier : resolved.ladder.tiers) {
     for (const core::Trigger& trigger : tier.triggers) seen.readings[{tier.name, trigger.name}] = core::Reading::Of(0);
   }
@@ -125,11 +126,18 @@ void Scene::Do(const Action& action) {
     live["metadata"]["uid"] = "uid-" + std::to_string(++uids_);
     live["status"]["addedByTheApiserver"] = true;
     if (!is_new || apply->resource.plural != kube::kStatefulSets.plural) return;
+    bool adopted = std::any_of(seen.instances.begin(), seen.instances.end(),
+                               [&](const InstanceSeen& each) { return each.name == name; });
+    if (adopted) return;
     InstanceSeen instance;
     instance.name = name;
     instance.ordinal = std::stoi(Tail(name));
+    instance.encrypted = true;
     seen.instances.push_back(instance);
-    Json claim{{"metadata", {{"name", VolumeClaimName(name)}, {"uid", "uid-" + std::to_string(++uids_)}}}};
+    const Json& volume = live["spec"]["volumeClaimTemplates"][0]["spec"];
+    Json claim{{"metadata", {{"name", VolumeClaimName(name)}, {"uid", "uid-" + std::to_string(++uids_)}}},
+               {"spec", volume},
+               {"status", {{"capacity", volume["resources"]["requests"]}}}};
     seen.objects[{std::string(kube::kPersistentVolumeClaims.plural), VolumeClaimName(name)}] = claim;
   } else if (const auto* gone = std::get_if<DeleteObject>(&action)) {
     seen.objects.erase({std::string(gone->resource.plural), gone->name});
@@ -137,10 +145,13 @@ void Scene::Do(const Action& action) {
       std::erase_if(seen.poolers,
                     [&](const PoolerPodSeen& pod) { return gone->name == PoolerName(policy.meta.name, pod.endpoint); });
     }
-    if (gone->resource.plural != kube::kStatefulSets.plural) return;
+    if (gone->resource.plural != kube::kStatefulSets.plural || gone->propagation == "Orphan") return;
     std::erase_if(seen.instances, [&](const InstanceSeen& each) { return each.name == gone->name; });
     auto slot = seen.primary.slots.find(SlotName(gone->name));
     if (slot != seen.primary.slots.end()) slot->second = false;
+  } else if (const auto* grow = std::get_if<GrowVolume>(&action)) {
+    Json& claim = seen.objects.at({std::string(kube::kPersistentVolumeClaims.plural), grow->claim});
+    claim["spec"]["resources"]["requests"]["storage"] = grow->size;
   } else if (const auto* bootstrap = std::get_if<Bootstrap>(&action)) {
     seen.primary.installed = bootstrap->hash;
   } else if (const auto* ensure = std::get_if<EnsureSlot>(&action)) {
@@ -149,11 +160,12 @@ void Scene::Do(const Action& action) {
     EXPECT_FALSE(seen.primary.slots.at(drop->slot)) << "an active slot cannot be dropped";
     seen.primary.slots.erase(drop->slot);
   } else if (const auto* postgres = std::get_if<ReloadPostgres>(&action)) {
-    Instance(postgres->instance).config = PostgresSettings(*policy.spec.managed, resolved)[kConfigSetting];
+    TakeConfiguration(Instance(postgres->instance));
   } else if (const auto* pooler = std::get_if<ReloadPooler>(&action)) {
     std::vector<poolers::Parameter> parameters = *poolers::Parameters(pooler->settings);
     for (PoolerPodSeen& pod : seen.poolers) {
       if (pod.pod != pooler->pod) continue;
+      pod.certificate = pooler->certificate;
       pod.config.clear();
       for (const poolers::Parameter& each : parameters) {
         if (each.value.has_value()) pod.config.push_back({each.key, *each.value, "", true});
@@ -199,17 +211,26 @@ void Scene::Carry(const Plan& plan) {
   for (const Action& action : plan.actions) Do(action);
 }
 
+void Scene::TakeConfiguration(InstanceSeen& instance) {
+  PostgresTerms terms;
+  terms.encrypted = std::all_of(seen.instances.begin(), seen.instances.end(),
+                                [](const InstanceSeen& each) { return each.encrypted; });
+  terms.pgcat = std::any_of(resolved.tiers.begin(), resolved.tiers.end(),
+                            [](const TierSettings& tier) { return tier.pooler.engine == kPgCat; });
+  instance.config = RenderPostgresFiles(policy, resolved, terms).hash;
+  instance.certificate = instance.encrypted ? credentials.tls.postgres.fingerprint : "";
+}
+
 void Scene::StartPods() {
   if (policy.spec.managed.has_value()) StartInstances();
   StartPoolers();
 }
 
 void Scene::StartInstances() {
-  std::string config = PostgresSettings(*policy.spec.managed, resolved)[kConfigSetting];
   for (InstanceSeen& instance : seen.instances) {
     if (instance.pod_ready) continue;
     instance.pod_ready = instance.answered = true;
-    instance.config = config;
+    TakeConfiguration(instance);
     instance.pod_ip = "10.0.0." + std::to_string(instance.ordinal);
     if (instance.ordinal == seen.primary_ordinal) {
       seen.primary.answered = true;
@@ -235,6 +256,7 @@ void Scene::StartPoolers() {
       pod.pod = name;
       pod.endpoint = object["metadata"]["labels"][kEndpointLabel];
       pod.ready = pod.answered = true;
+      pod.encrypted = policy.spec.managed.has_value();
       seen.poolers.push_back(pod);
     }
   }
@@ -329,6 +351,7 @@ std::string InWords(const Action& action) {
     std::string operator()(const DeleteObject& a) const {
       return "delete " + std::string(a.resource.kind) + " " + a.name;
     }
+    std::string operator()(const GrowVolume& a) const { return "grow " + a.claim + " to " + a.size; }
     std::string operator()(const Bootstrap&) const { return "bootstrap"; }
     std::string operator()(const DemotePrimary& a) const { return "demote " + a.promotion.from; }
     std::string operator()(const PromoteInstance& a) const { return "promote " + a.instance; }

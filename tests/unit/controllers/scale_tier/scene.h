@@ -65,7 +65,7 @@ class Scene {
   Resolved resolved;
   Images images{"postgres:release", "pgbouncer:release"};
   Seen seen;
-  Credentials credentials{"pw-superuser", "pw-replication", "pw-pooler", "pw-monitor", "pw-pooler-admin", "pw-app"};
+  Credentials credentials{"pw-superuser", "pw-replication", "pw-pooler", "pw-monitor", "pw-pooler-admin", "pw-app", {}};
   WallTime now;
   std::string failure;  // What the first failing action of the passes to come says; empty: none fails.
   bool needs_person = false;
@@ -76,6 +76,8 @@ class Scene {
   void StartInstances();
   void StartPoolers();
   void SetBan(const std::string& pod, const std::string& host, bool banned);
+  // What is mounted now is loaded.
+  void TakeConfiguration(InstanceSeen& instance);
   [[nodiscard]] core::Memory Recall() const;
 
   std::map<core::TriggerKey, core::TriggerMemory> triggers_;
