@@ -22,6 +22,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"lib/pki", {"lib/base"}},
     {"lib/postgres", {"lib/base"}},
     {"lib/poolers", {"lib/base", "lib/postgres"}},
+    {"lib/pgoutput", {"lib/base", "lib/postgres"}},
     {"core", {"lib/base"}},
     {"lib/observe", {"lib/base", "lib/http", "lib/postgres", "lib/poolers", "core"}},
     {"crds", {"lib/base", "core"}},
