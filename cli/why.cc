@@ -177,8 +177,13 @@ std::vector<GateReport> ExplainGates(const crds::ScaleTierPolicy& policy, const 
   if (!current.has_value() || *current + 1 >= ladder.tiers.size()) return gates;
   const core::Tier& next = ladder.tiers[*current + 1];
   gates.push_back(ApprovalGate(policy, next));
-  gates.push_back({"available", next.blocked_by.empty(),
-                   next.blocked_by.empty() ? "this release can enter " + next.name : next.blocked_by});
+  core::Gate shut = next.blocked.reason.empty() ? next.not_executed : next.blocked;
+  // What the catalogue says is known to the operator alone.
+  const crds::Condition* condition = crds::FindCondition(policy.status.conditions, "tier.pgtier.dev/" + next.name);
+  if (condition != nullptr && condition->reason.starts_with("Preflight"))
+    shut = {condition->reason, condition->message};
+  gates.push_back(
+      {"available", shut.reason.empty(), shut.reason.empty() ? "this release can enter " + next.name : shut.message});
   return gates;
 }
 

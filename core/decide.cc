@@ -49,12 +49,14 @@ void Hold(Decision& decision, std::string reason, std::string message) {
 void Move(Decision& decision, const Ladder& ladder, const Tier& next, bool asks, std::string reason,
           std::string message) {
   decision.due = next.name;
-  if (!next.blocked_by.empty()) return Hold(decision, "NotAvailable", "tier " + next.name + ": " + next.blocked_by);
+  auto hold_by = [&](const Gate& gate) { Hold(decision, gate.reason, "tier " + next.name + ": " + gate.message); };
+  if (!next.blocked.reason.empty()) return hold_by(next.blocked);
   bool up = *FindTier(ladder, next.name) > *FindTier(ladder, decision.from);
   const std::string& plan = up ? ladder.plan_up : ladder.plan_down;
   if (asks && (plan.empty() || !ladder.approved.contains(plan))) {
     return Hold(decision, "ApprovalRequired", "tier " + next.name + " is due (" + message + ") and waits for approval");
   }
+  if (!next.not_executed.reason.empty()) return hold_by(next.not_executed);
   decision.verdict = ladder.observe_only ? Verdict::kWouldMove : Verdict::kMove;
   decision.to = ladder.observe_only ? decision.from : next.name;
   decision.reason = ladder.observe_only ? "WouldEnter" + PascalCase(next.name) : std::move(reason);

@@ -20,7 +20,7 @@ struct Decision {
   std::string from;  // The tier that runs.
   std::string to;    // The tier that should run after this pass; equals `from` on kHold.
   // PascalCase, fit for a condition's reason: "PoolUtilisationAboveThreshold", "Pinned", "Holding", "Cooldown",
-  // "OutsideMaintenanceWindow", "ApprovalRequired", "NotAvailable", "MetricsUnknown".
+  // "OutsideMaintenanceWindow", "ApprovalRequired", a gate's ("NotAvailable", "PreflightFailed"), "MetricsUnknown".
   std::string reason;
   std::string message;  // The same for people, with numbers.
   // The tier that is due, whether or not a gate is shut; empty: none is.

@@ -15,12 +15,19 @@ namespace pgtier::core {
 
 enum class Match { kAny, kAll };
 
+// What keeps a tier from being entered, whatever its triggers say.
+struct Gate {
+  std::string reason;   // PascalCase, fit for a condition's reason; empty: the gate is open.
+  std::string message;  // The same for people.
+};
+
 struct Tier {
   std::string name;
   Match match = Match::kAny;
   std::vector<Trigger> triggers;  // Empty for the first tier.
   bool approval_required = false;
-  std::string blocked_by;  // Why this release cannot enter it ("NotAvailable: …"); empty when it can.
+  Gate blocked;       // Judged before anybody is asked to approve: "NotAvailable", "SpecRefused", "PreflightFailed".
+  Gate not_executed;  // Judged once the plan is approved: this release decides and plans, and goes no further.
 };
 
 // A weekly or daily span in UTC. An end before the beginning means the next day.

@@ -121,6 +121,16 @@ struct TriggerSpec {
   std::string status_field;  // Status: ReplicasNeeded.
 };
 
+struct DistributedTable {
+  std::string name, column;
+  std::string colocate_with;  // Another table's name, or empty.
+};
+
+struct CitusSharding {
+  int workers = 0;
+  std::vector<DistributedTable> tables;
+};
+
 struct TierSpec {
   std::string name;
   std::string approval;  // Automatic | Required, or empty.
@@ -132,6 +142,7 @@ struct TierSpec {
   Routing routing;
   int materialized_views = 0;  // How many are listed.
   bool sharding = false;
+  std::optional<CitusSharding> citus;  // Nothing: not sharded, or to an external target.
 };
 
 struct ScaleTierPolicySpec {

@@ -170,6 +170,15 @@ TriggerSpec DecodeTrigger(const FieldReader& field) {
   return trigger;
 }
 
+CitusSharding DecodeCitus(const FieldReader& field) {
+  CitusSharding citus;
+  citus.workers = field.OptionalSmallInt("workers").value_or(0);
+  field.ForEach("tables", [&](const FieldReader& item) {
+    citus.tables.push_back({item.String("name"), item.String("column"), item.String("colocateWith")});
+  });
+  return citus;
+}
+
 TierSpec DecodeTier(const FieldReader& field) {
   TierSpec tier;
   tier.name = field.String("name");
@@ -184,6 +193,8 @@ TierSpec DecodeTier(const FieldReader& field) {
   tier.routing = DecodeRouting(field.Child("routing"));
   field.ForEach("materializedViews", [&](const FieldReader&) { ++tier.materialized_views; });
   tier.sharding = field.Has("sharding");
+  FieldReader sharding = field.Child("sharding");
+  if (sharding.Has("citus")) tier.citus = DecodeCitus(sharding.Child("citus"));
   return tier;
 }
 

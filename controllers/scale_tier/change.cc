@@ -5,6 +5,7 @@
 
 #include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/plan.h"
+#include "controllers/scale_tier/sharding.h"
 #include "lib/base/sha256.h"
 #include "lib/base/time_format.h"
 
@@ -28,6 +29,15 @@ Settings Flatten(const TierSettings& tier) {
                     {"routing.strategy", tier.strategy},
                     {"routing.weights", weights},
                     {"routing.reads", tier.replicas > 0 && tier.route_reads ? "replicas" : "primary"}};
+  if (tier.citus.has_value()) {
+    settings.emplace("sharding.citus.workers", std::to_string(tier.citus->workers));
+    std::string tables;
+    for (const crds::DistributedTable& table : tier.citus->tables) {
+      tables += (tables.empty() ? "" : ", ") + table.name + " by " + table.column +
+                (table.colocate_with.empty() ? "" : " with " + table.colocate_with);
+    }
+    settings.emplace("sharding.citus.tables", tables);
+  }
   for (auto& [name, value] : SettingsOf(tier.pooler)) settings.emplace(name, std::move(value));
   return settings;
 }
@@ -53,6 +63,9 @@ std::vector<crds::PlanStep> StepsOf(const std::string& policy, const std::string
        true});
   for (int i = replicas_before; i > replicas_after; --i) {
     steps.push_back({"remove " + instance(i - 1) + " with its slot and volume", true});
+  }
+  if (to.citus.has_value()) {
+    for (crds::PlanStep& step : ShardingSteps(*to.citus)) steps.push_back(std::move(step));
   }
   return steps;
 }

@@ -245,14 +245,14 @@ Saying SayTier(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status
     }
     if (status.target_tier == tier.name) return {kFalse, "Climbing", "being entered: " + entered.message};
   }
-  for (const Refusal& refusal : outcome.resolved.refusals) {
-    if (refusal.tier == tier.name) return {kFalse, "SpecRefused", refusal.why};
-  }
   std::string waiting = core::DescribeWaiting(tier, outcome.decision.triggers, outcome.now);
-  if (tier.blocked_by.empty()) return {kFalse, "NotReached", waiting};
-  // What this release cannot enter is decided all the same: that it is due, and why, is what a person has to know.
   bool due = outcome.decision.due == tier.name;
-  return {kFalse, "NotAvailable", tier.blocked_by + (due ? "; it is due: " : "; ") + waiting};
+  bool approved = due && outcome.decision.reason == tier.not_executed.reason;
+  const core::Gate& gate = tier.blocked.reason.empty() && approved ? tier.not_executed : tier.blocked;
+  if (gate.reason == "SpecRefused") return {kFalse, gate.reason, gate.message};
+  if (gate.reason.empty()) return {kFalse, "NotReached", waiting};
+  // What cannot be entered is decided all the same: that it is due, and why, is what a person has to know.
+  return {kFalse, gate.reason, gate.message + (due ? "; it is due: " : "; ") + waiting};
 }
 
 }  // namespace

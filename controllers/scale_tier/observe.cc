@@ -7,6 +7,7 @@
 #include "controllers/scale_tier/observe_external.h"
 #include "controllers/scale_tier/observe_postgres.h"
 #include "controllers/scale_tier/observe_readings.h"
+#include "controllers/scale_tier/report.h"
 #include "controllers/scale_tier/resources.h"
 #include "lib/base/base64.h"
 #include "lib/base/quantity.h"
@@ -219,6 +220,20 @@ void AskStorageClasses(kube::Client& client, const std::string& wanted, Seen& se
   }
 }
 
+// Asks what stands in the way of the next tier, where that one shards.
+void PreflightNextTier(const crds::ScaleTierPolicy& policy, const Resolved& resolved, const HostCheck& check,
+                       Seen& seen, Deadline deadline, const std::stop_token& stop) {
+  std::optional<size_t> current = core::FindTier(resolved.ladder, RunningTier(policy.status, resolved, seen));
+  if (!current.has_value() || *current + 1 >= resolved.tiers.size()) return;
+  const TierSettings& next = resolved.tiers[*current + 1];
+  if (!next.citus.has_value()) return;
+  constexpr Duration kPatience = std::chrono::seconds(3);
+  Deadline soon = deadline.AtMost(kPatience);
+  Result<postgres::ConnectOptions> server = MonitorConnection(seen, policy, check, soon);
+  seen.preflights.emplace(next.name, server.has_value() ? PreflightCitus(*server, *next.citus, soon, stop)
+                                                        : Result<std::vector<Finding>>(server.error()));
+}
+
 // What any tier allows its replicas.
 Duration LongestLag(const Resolved& resolved) {
   Duration longest{};
@@ -249,6 +264,7 @@ Result<Seen> Observer::Observe(const crds::ScaleTierPolicy& policy, const Resolv
   AskPoolers(seen, deadline, stop);
 
   ReadTriggers(policy, resolved, *client_, *prometheus_, check_, seen, deadline, stop);
+  PreflightNextTier(policy, resolved, check_, seen, deadline, stop);
   return seen;
 }
 

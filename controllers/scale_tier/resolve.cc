@@ -59,6 +59,7 @@ TierSettings ResolveTier(const crds::ScaleTierPolicySpec& spec, const crds::Tier
         spec.external.has_value() ? static_cast<int>(spec.external->replicas.size()) : settings.enter_with;
   }
   settings.route_reads = rollout == "Full";
+  settings.citus = tier.citus;
   settings.max_lag = own.max_lag.value_or(base.max_lag.value_or(settings.max_lag));
   settings.drain_timeout = own.drain_timeout.value_or(base.drain_timeout.value_or(settings.drain_timeout));
   return settings;
@@ -143,7 +144,8 @@ void FindGapsOfTier(const crds::ScaleTierPolicySpec& spec, size_t index, const s
   std::string path = "spec.tiers[" + std::to_string(index) + "]";
   PoolerSettings pooler = ResolvePooler(spec, tier, pgcat_image);
   if (pooler.engine == kPgCat) FindGapsOfPgCat(path, spec, tier, pooler, gaps);
-  if (tier.sharding) gaps.Tier(path + ".sharding", tier.name);
+  if (tier.sharding && (!tier.citus.has_value() || index == 0)) gaps.Tier(path + ".sharding", tier.name);
+  if (tier.citus.has_value() && index > 0) gaps.Ignored(path + ".sharding (it is planned, and not carried out)");
   if (tier.materialized_views > 0) gaps.Ignored(path + ".materializedViews");
   if (tier.has_read_replicas || spec.has_read_replicas) {
     FindGapsOfReplicas(path, tier.read_replicas, spec.read_replicas, gaps);
@@ -196,14 +198,14 @@ std::vector<Refusal> FindRefusalsOfExternal(const crds::ExternalPostgres& extern
   return found;
 }
 
-std::string BlockedBy(const Resolved& resolved, const std::string& tier) {
+core::Gate BlockedBy(const Resolved& resolved, const std::string& tier) {
   for (const Refusal& refusal : resolved.refusals) {
-    if (refusal.tier == tier) return refusal.why;
+    if (refusal.tier == tier) return {"SpecRefused", refusal.why};
   }
   for (const Unavailable& gap : resolved.unavailable) {
-    if (gap.tier == tier) return "this release does not do " + gap.field + " yet";
+    if (gap.tier == tier) return {core::kNotAvailable, "this release does not do " + gap.field + " yet"};
   }
-  return "";
+  return {};
 }
 
 }  // namespace
@@ -258,7 +260,12 @@ Resolved Resolve(const crds::ScaleTierPolicy& policy, const std::string& pgcat_i
     tier.match = written.match;
     // Sharding rewrites tables: it is never begun without approval, even where the field is absent.
     tier.approval_required = written.approval == "Required" || (written.approval.empty() && written.sharding);
-    tier.blocked_by = BlockedBy(resolved, written.name);
+    tier.blocked = BlockedBy(resolved, written.name);
+    if (written.citus.has_value()) {
+      tier.not_executed = {core::kNotAvailable,
+                           "its plan is approved, and this release does not carry out sharding: what status.plan lists "
+                           "is left to a person"};
+    }
     for (const crds::TriggerSpec& trigger : written.triggers) {
       tier.triggers.push_back(ResolveTrigger(trigger, resolved.interval, resolved.ladder.down != core::Down::kNever));
     }

@@ -37,6 +37,7 @@ struct TierSettings {
   Duration drain_timeout = std::chrono::seconds(30);
   std::string strategy = "RoundRobin";  // Of reads: RoundRobin | Random | LeastConnections | Weighted.
   std::map<std::string, int> weights;   // By instance, with Weighted; who is not named has 1.
+  std::optional<crds::CitusSharding> citus = {};
 };
 
 // A field that the schema takes and this release does not act on.

@@ -104,6 +104,7 @@ Result<Requeue> ScaleTierReconciler::Reconcile(const kube::ObjectKey& key, Deadl
 
   Resolved resolved = Resolve(*policy, parts_.images.pgcat);
   PGTIER_ASSIGN_OR_RETURN(Seen seen, observer_.Observe(*policy, resolved, parts_.clock->Now(), deadline, stop));
+  for (const auto& [tier, findings] : seen.preflights) FillPreflight(tier, findings, resolved);
   FillApprovals(*policy, RunningTier(policy->status, resolved, seen), seen.primary_ordinal, resolved);
   WallTime now = parts_.clock->Now();
   seen.now = now;

@@ -10,6 +10,7 @@
 
 #include "controllers/scale_tier/certificates.h"
 #include "controllers/scale_tier/promotion.h"
+#include "controllers/scale_tier/sharding.h"
 #include "core/ladder.h"
 #include "lib/kube/resource.h"
 #include "lib/poolers/pgbouncer_views.h"
@@ -117,6 +118,8 @@ struct Seen {
   std::map<std::string, postgres::WalPosition> positions;
   std::vector<PoolerPodSeen> poolers;
   std::map<core::TriggerKey, core::Reading> readings;
+  // What stands in the way of sharding, by tier: of the next one above the tier that runs, if it is sharded.
+  std::map<std::string, Result<std::vector<Finding>>> preflights = {};
   WallTime now{};  // When it was seen.
 
   // The primary among `instances`, or nullptr.

@@ -32,9 +32,9 @@ Ladder ThreeTiers() {
     return made;
   };
   Ladder ladder;
-  ladder.tiers = {{"one", Match::kAny, {}, false, ""},
-                  {"two", Match::kAny, {leaving("a", 0.5), trigger("b", 0.7)}, false, ""},
-                  {"three", Match::kAll, {leaving("c", 0.6), leaving("d", 0.6)}, true, ""}};
+  ladder.tiers = {{"one", Match::kAny, {}, false, {}, {}},
+                  {"two", Match::kAny, {leaving("a", 0.5), trigger("b", 0.7)}, false, {}, {}},
+                  {"three", Match::kAll, {leaving("c", 0.6), leaving("d", 0.6)}, true, {}, {}}};
   ladder.cooldown = kCooldown;
   return ladder;
 }

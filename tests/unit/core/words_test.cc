@@ -41,7 +41,7 @@ TEST(Words, ReasonsArePascalCase) {
 }
 
 TEST(Words, WaitingNamesTheNearestAndTheUnknown) {
-  Tier tier{"high", Match::kAny, {PoolUtilisation()}, false, ""};
+  Tier tier{"high", Match::kAny, {PoolUtilisation()}, false, {}, {}};
   Trigger other = PoolUtilisation();
   other.name = "cpu";
   tier.triggers.push_back(other);

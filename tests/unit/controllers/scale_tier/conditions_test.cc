@@ -209,7 +209,7 @@ TEST(Conditions, MissingMetricsLeaveReadyTrue) {
 
 TEST(Conditions, WhatIsNotAvailableIsListed) {
   Json object = TwoTiers();
-  object["spec"]["tiers"][1]["sharding"] = Json::parse(R"({"citus": {"workers": 2}})");
+  object["spec"]["tiers"][1]["sharding"] = Json::parse(R"({"external": {"host": "h", "adminSecret": {"name": "s"}}})");
   Scene scene(object);
   scene.Settle();
   EXPECT_EQ(scene.ConditionOf("NotAvailable").status, "True");

@@ -112,8 +112,8 @@ TEST(Resolve, WhatIsNotDoneIsNamed) {
     std::string blocks = row.value("blocks", "nothing");
     EXPECT_EQ(!resolved.WholePolicyUnavailable().empty(), blocks == "policy");
     if (blocks == "policy") continue;
-    EXPECT_EQ(!resolved.ladder.tiers[1].blocked_by.empty(), blocks == "tier");
-    EXPECT_TRUE(resolved.ladder.tiers[0].blocked_by.empty());
+    EXPECT_EQ(!resolved.ladder.tiers[1].blocked.reason.empty(), blocks == "tier");
+    EXPECT_TRUE(resolved.ladder.tiers[0].blocked.reason.empty());
   }
 }
 

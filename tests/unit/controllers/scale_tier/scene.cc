@@ -273,6 +273,7 @@ core::Memory Scene::Recall() const {
 
 Scene::Pass Scene::MakePass() {
   Pass pass;
+  for (const auto& [tier, findings] : seen.preflights) FillPreflight(tier, findings, resolved);
   FillApprovals(policy, RunningTier(policy.status, resolved, seen), seen.primary_ordinal, resolved);
   seen.now = now;
   pass.decision = core::Decide(resolved.ladder, Recall(), seen.readings, now);

@@ -123,38 +123,93 @@ TEST(TierCondition, GoesBackWhenThePinDoes) {
   EXPECT_EQ(scene.ConditionOf("Ready").reason, "Pinned");
 }
 
-TEST(TierCondition, ATierThatCannotBeEnteredIsDecidedAllTheSame) {
+// A sharded tier above `two`, the ladder past its cooldown in `two`, and what the catalogue says.
+Scene BeforeSharding() {
   Json object = TwoTiers();
   object["spec"]["tiers"].push_back(Json::parse(R"({"name": "sharded", "enterWhen": {"any": [
     {"name": "disk", "above": "0.8", "unit": "Ratio", "for": "15m", "pooler": {"metric": "Utilisation"}}]},
-    "sharding": {"citus": {"workers": 3, "tables": [{"name": "events", "column": "agent_id"}]}}})"));
+    "sharding": {"citus": {"workers": 3, "tables": [{"name": "events", "column": "agent_id"},
+                                                    {"name": "notes", "column": "agent_id", "colocateWith": "events"}]}}})"));
   object["spec"]["pin"] = "two";
   Scene scene(object);
   scene.Settle();
   scene.Settle();
   object["spec"].erase("pin");
   scene.Edit(object);
-  Read(scene, "disk", core::Reading::Of(0.62));
-  // Past the cooldown, so that nothing but the sharding is in the way.
   scene.now += std::chrono::hours(1);
-  scene.MakePass();
-  EXPECT_EQ(scene.ConditionOf("tier.pgtier.dev/sharded").reason, "NotAvailable");
-  EXPECT_EQ(scene.ConditionOf("tier.pgtier.dev/sharded").message,
-            "this release does not do spec.tiers[2].sharding yet; closest: disk 62% of 80% (15m)");
+  return scene;
+}
+
+void FillTheDisk(Scene& scene) {
   Read(scene, "disk", core::Reading::Of(0.85));
-  scene.MakePass();
   for (int i = 0; i < 80; ++i) {
     scene.now += std::chrono::seconds(15);
     scene.MakePass();
   }
+}
+
+constexpr char kSharded[] = "tier.pgtier.dev/sharded";
+
+TEST(Sharding, WhatTheCatalogueForbidsIsSaidBeforeAnybodyIsAsked) {
+  Scene scene = BeforeSharding();
+  scene.seen.preflights.emplace(
+      "sharded", std::vector<Finding>{{"UniqueKeyLacksColumn", "unique key k of events (id) lacks agent_id", "drop it"},
+                                      {"NoReplicaIdentity", "events has none", "give it one", false}});
+  Read(scene, "disk", core::Reading::Of(0.62));
+  scene.MakePass();
+  EXPECT_EQ(scene.ConditionOf(kSharded).reason, "PreflightFailed");
+  EXPECT_EQ(scene.ConditionOf(kSharded).message,
+            "UniqueKeyLacksColumn: unique key k of events (id) lacks agent_id (drop it); closest: disk 62% of 80% "
+            "(15m)");
+  FillTheDisk(scene);
+  EXPECT_EQ(scene.policy.status.tier, "two");
+  EXPECT_EQ(scene.ConditionOf("Ready").status, "True");
+  EXPECT_EQ(scene.ConditionOf("Ready").reason, "PreflightFailed");
+  EXPECT_EQ(scene.ConditionOf("ApprovalRequired").status, "False");
+  EXPECT_THAT(scene.ConditionOf(kSharded).message, testing::HasSubstr("; it is due: disk 85% > 80% since "));
+}
+
+TEST(Sharding, ACatalogueThatCannotBeReadShutsTheTier) {
+  Scene scene = BeforeSharding();
+  scene.seen.preflights.emplace("sharded", MakeError(Code::kUnavailable, "connection refused"));
+  FillTheDisk(scene);
+  EXPECT_EQ(scene.policy.status.tier, "two");
+  EXPECT_EQ(scene.ConditionOf(kSharded).reason, "PreflightUnknown");
+}
+
+TEST(Sharding, IsPlannedApprovedAndNotCarriedOut) {
+  Scene scene = BeforeSharding();
+  scene.seen.preflights.emplace("sharded", std::vector<Finding>{});
+  FillTheDisk(scene);
+  EXPECT_EQ(scene.ConditionOf("ApprovalRequired").status, "True");
+  EXPECT_EQ(scene.ConditionOf("Ready").status, "True");
+  const crds::PlanStatus plan = scene.policy.status.plan;
+  ASSERT_GE(plan.steps.size(), 3U);
+  EXPECT_EQ(plan.steps.back().name, "distribute notes by agent_id, co-located with events, and verify its rows");
+  EXPECT_FALSE(plan.steps.back().reversible);
+  scene.policy.spec.approved_plan = plan.hash;
+  scene.MakePass();
   EXPECT_EQ(scene.policy.status.tier, "two");
   EXPECT_EQ(scene.policy.status.target_tier, "");
-  EXPECT_EQ(scene.ConditionOf("Ready").status, "True");
+  EXPECT_THAT(scene.policy.status.plan.approved_by, testing::StartsWith("Git at "));
   EXPECT_EQ(scene.ConditionOf("Ready").reason, "NotAvailable");
-  EXPECT_THAT(
-      scene.ConditionOf("tier.pgtier.dev/sharded").message,
-      testing::MatchesRegex("this release does not do spec.tiers.2..sharding yet; it is due: disk 85% > 80% since "
-                            "[0-9:]+Z .15m."));
+  EXPECT_EQ(scene.ConditionOf(kSharded).reason, "NotAvailable");
+  EXPECT_THAT(scene.ConditionOf(kSharded).message,
+              testing::StartsWith("its plan is approved, and this release does not carry out sharding"));
+}
+
+// Another list of tables is another plan.
+TEST(Sharding, AnApprovalIsOfTheTablesToo) {
+  Scene scene = BeforeSharding();
+  scene.seen.preflights.emplace("sharded", std::vector<Finding>{});
+  FillTheDisk(scene);
+  std::string hash = scene.policy.status.plan.hash;
+  scene.policy.spec.approved_plan = hash;
+  scene.policy.spec.tiers[2].citus->tables[1].column = "owner_id";
+  scene.resolved = Resolve(scene.policy);
+  scene.MakePass();
+  EXPECT_NE(scene.policy.status.plan.hash, hash);
+  EXPECT_EQ(scene.ConditionOf("ApprovalRequired").reason, "OtherPlanApproved");
 }
 
 }  // namespace
