@@ -5,6 +5,7 @@
 
 #include "lib/postgres/connection_impl.h"
 #include "lib/postgres/quote.h"
+#include "lib/postgres/scram.h"
 
 namespace pgtier::postgres {
 namespace {
@@ -98,6 +99,22 @@ Result<Ensured> EnsureRoleInTransaction(Connection& connection, const RoleSpec& 
   return granted || !clauses.empty() ? Ensured::kAltered : Ensured::kUnchanged;
 }
 
+// Whether the role has this password, as far as the connection's user may see.
+Result<bool> HasPassword(Connection& connection, const std::string& role, const std::string& password,
+                         Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(
+      Rows allowed, connection.Query("SELECT has_table_privilege('pg_catalog.pg_authid', 'SELECT') AS may", deadline));
+  PGTIER_ASSIGN_OR_RETURN(Row row, allowed.Single());
+  PGTIER_ASSIGN_OR_RETURN(bool may, row.Get<bool>("may"));
+  if (!may) return false;
+  PGTIER_ASSIGN_OR_RETURN(
+      Rows found, connection.Query("SELECT coalesce(rolpassword, '') FROM pg_catalog.pg_authid WHERE rolname = $1",
+                                   {role}, deadline));
+  if (found.empty()) return false;
+  PGTIER_ASSIGN_OR_RETURN(auto verifier, found[0].Get<std::string>(0));
+  return IsVerifierOf(verifier, password);
+}
+
 Result<bool> Exists(Connection& connection, const std::string& sql, const std::string& name, Deadline deadline) {
   PGTIER_ASSIGN_OR_RETURN(Rows rows, connection.Query(sql, {name}, deadline));
   return !rows.empty();
@@ -132,6 +149,8 @@ Result<Ensured> EnsureRole(Connection& connection, const RoleSpec& role, const s
 }
 
 Status SetPassword(Connection& connection, const std::string& role, const std::string& password, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(bool has, HasPassword(connection, role, password, deadline));
+  if (has) return {};
   PGTIER_ASSIGN_OR_RETURN(std::string quoted, QuoteIdentifier(connection, role));
   PGTIER_ASSIGN_OR_RETURN(std::string clause, PasswordClause(connection, role, password));
   auto altered = connection.Execute("ALTER ROLE " + quoted + clause, deadline);

@@ -29,7 +29,9 @@ enum class Ensured { kUnchanged, kCreated, kAltered };
 // An empty password makes a role without one. The server gets a SCRAM-SHA-256 verifier, never the password.
 Result<Ensured> EnsureRole(Connection& connection, const RoleSpec& role, const std::string& password,
                            Deadline deadline);
-// Sets the password, as a verifier computed here. Errors: kNotFound: no such role.
+// Sets the password, as a verifier computed here. One that is of this password already stays, if the connection's user
+// may see it: another salt would void the SCRAM keys of clients by which poolers log in. Errors: kNotFound: no such
+// role.
 Status SetPassword(Connection& connection, const std::string& role, const std::string& password, Deadline deadline);
 // The verifier itself (SCRAM-SHA-256$…), for a pooler's userlist too. Each call draws another salt.
 Result<std::string> ScramVerifier(const Connection& connection, const std::string& role, const std::string& password);

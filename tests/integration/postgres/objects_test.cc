@@ -35,6 +35,14 @@ TEST_F(ObjectsTest, RoleIsMadeOnceAndItsPasswordNeverShown) {
   EXPECT_EQ(Connection::Open(options, Soon()).error().code, Code::kUnauthenticated);
   options.password = "another";
   EXPECT_TRUE(Connection::Open(options, Soon()).has_value());
+  // The same again keeps the salt, and with it the keys by which poolers log in for clients that are connected.
+  auto verifier = [&] {
+    auto rows = connection.Query("SELECT rolpassword FROM pg_authid WHERE rolname = $1", {role.name}, Soon());
+    return *(*rows)[0].Get<std::string>(0);
+  };
+  std::string before = verifier();
+  ASSERT_TRUE(SetPassword(connection, role.name, "another", Soon()).has_value());
+  EXPECT_EQ(verifier(), before);
   EXPECT_EQ(SetPassword(connection, "absent", "x", Soon()).error().code, Code::kNotFound);
 }
 
