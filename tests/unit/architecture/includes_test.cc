@@ -26,7 +26,6 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"core", {"lib/base"}},
     {"lib/observe", {"lib/base", "lib/http", "lib/postgres", "lib/poolers", "core"}},
     {"crds", {"lib/base", "core"}},
-    {"shadow", {"lib/base", "lib/postgres", "sql"}},
     {"controllers/runtime", {"lib/base", "lib/kube"}},
     {"controllers/scale_tier",
      {"lib/base", "lib/kube", "lib/postgres", "lib/poolers", "lib/observe", "lib/pki", "core", "crds",
