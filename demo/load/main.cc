@@ -23,6 +23,8 @@ constexpr Duration kTick = std::chrono::seconds(1);
 constexpr Duration kMeasureEvery = std::chrono::seconds(10);
 constexpr Duration kSchemaLimit = std::chrono::minutes(5);
 constexpr Duration kLedgerLimit = std::chrono::minutes(1);
+constexpr Duration kLedgerAttempt = std::chrono::seconds(20);
+constexpr Duration kPauseBetweenAttempts = std::chrono::milliseconds(500);
 constexpr int kFailure = 1;
 
 // SIGTERM and SIGINT, blocked in every thread and waited for in this one.
@@ -121,14 +123,20 @@ class Run {
   std::vector<std::jthread> threads_;
 };
 
+// Asked again until the limit: a pooler may hand out a connection to a server that is the primary no more, and a ledger
+// that was not counted says nothing of the rows.
 std::optional<Ledger> ReadLedger(const LoadOptions& options, const std::string& run_id) {
   Deadline deadline = Deadline::After(kLedgerLimit);
-  auto connection = postgres::Connection::Open(options.Write(), deadline);
-  auto ledger =
-      connection.has_value() ? CountRows(*connection, run_id, deadline) : Result<Ledger>(std::move(connection).error());
-  if (ledger.has_value()) return *ledger;
-  log::Error("rows not counted", {{"error", ledger.error().message}});
-  return std::nullopt;
+  while (true) {
+    Deadline attempt = deadline.AtMost(kLedgerAttempt);
+    auto connection = postgres::Connection::Open(options.Write(), attempt);
+    auto ledger = connection.has_value() ? CountRows(*connection, run_id, attempt)
+                                         : Result<Ledger>(std::move(connection).error());
+    if (ledger.has_value()) return *ledger;
+    log::Error("rows not counted", {{"error", ledger.error().message}});
+    if (deadline.Expired()) return std::nullopt;
+    std::this_thread::sleep_for(kPauseBetweenAttempts);
+  }
 }
 
 Result<Schema> Prepare(const LoadOptions& options, Signals& signals) {
