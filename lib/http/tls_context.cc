@@ -1,6 +1,7 @@
 #include "lib/http/tls_context.h"
 
 #include <openssl/bio.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
@@ -9,6 +10,11 @@
 
 namespace pgtier::http {
 namespace {
+
+// OpenSSL must not clean up at exit: cpprestsdk's threads outlive main() and may still free a connection's context
+// then, which crashed (OPENSSL_init_crypto(3), OPENSSL_INIT_NO_ATEXIT). Before main(), for it counts at the first use
+// only.
+[[maybe_unused]] const int kNoCleanupAtExit = OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr);
 
 struct OpenSslFree {
   void operator()(BIO* bio) const { BIO_free(bio); }
