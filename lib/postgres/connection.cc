@@ -20,6 +20,7 @@ constexpr const char* kKeepIdleSeconds = "10";
 constexpr const char* kKeepIntervalSeconds = "5";
 constexpr const char* kKeepCount = "3";
 constexpr const char* kUserTimeoutMilliseconds = "10000";
+const std::string kReplication = "database";
 
 // Certificates as a file without a name, for libpq takes a path only. It goes with this object; libpq reads it while it
 // connects.
@@ -68,6 +69,7 @@ class ConnectParams {
     Add("sslcert", options.ssl_cert);
     Add("sslkey", options.ssl_key);
     Add("options", options.options);
+    if (options.replication) Add("replication", kReplication);
     for (auto [key, value] : {std::pair{"client_encoding", "UTF8"},
                               {"gssencmode", "disable"},
                               {"keepalives_idle", kKeepIdleSeconds},

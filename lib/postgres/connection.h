@@ -29,6 +29,7 @@ struct ConnectOptions {
   std::string ssl_cert;       // a file: the client's certificate
   std::string ssl_key;        // a file: its key
   std::string options;        // server settings for the session, as "-c name=value"; poolers refuse most of them
+  bool replication = false;   // a walsender of `database`: set by ReplicationConnection only
 };
 
 // A statement's parameters ($1, $2, …) as text; nothing is NULL.
