@@ -5,6 +5,7 @@
 
 #include <map>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "lib/pgoutput/assembler.h"
@@ -99,13 +100,19 @@ inline Lines ReadSlot(const LocalPostgres& server, const ReadOptions& options, p
   auto connection = postgres::ReplicationConnection::Open(connect, Soon());
   EXPECT_TRUE(connection.has_value()) << connection.error().message;
   if (!connection.has_value()) return lines;
-  auto started = connection->Start({options.slot,
-                                    {},
-                                    {{"proto_version", options.protocol},
-                                     {"publication_names", "\"" + options.publication + "\""},
-                                     {"messages", "true"},
-                                     {"streaming", options.streaming}}},
-                                   Soon());
+  const postgres::LogicalStart start{options.slot,
+                                     {},
+                                     {{"proto_version", options.protocol},
+                                      {"publication_names", "\"" + options.publication + "\""},
+                                      {"messages", "true"},
+                                      {"streaming", options.streaming}}};
+  auto started = connection->Start(start, Soon());
+  // The walsender of the reading before lets go of the slot a moment after its client is gone.
+  for (Deadline free = Soon();
+       !started.has_value() && started.error().code == Code::kFailedPrecondition && !free.Expired();) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    started = connection->Start(start, Soon());
+  }
   EXPECT_TRUE(started.has_value()) << started.error().message;
   Deadline deadline = Deadline::After(std::chrono::seconds(120));
   while (started.has_value() && !deadline.Expired()) {
