@@ -119,7 +119,7 @@ TEST_F(KyoyuLoadTest, CountsNothingFailedWhileReadsMoveToAStandby) {
   for (const char* type : {"structured", "temporal", "search"}) {
     EXPECT_GT(summary["latency_by_type"][type]["count"], 0) << type;
   }
-  EXPECT_LT(summary["longest_stall_ms"], 1000) << summary.dump();
+  EXPECT_LT(summary["longest_stall_ms"], 5000) << summary.dump();
   EXPECT_EQ(lines.front()["phase"], "warmup");
   EXPECT_EQ(lines[lines.size() - 2]["phase"], "peak");
   EXPECT_EQ(lines[lines.size() - 2]["readers"], 8);

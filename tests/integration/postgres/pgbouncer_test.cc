@@ -157,7 +157,7 @@ TEST_F(PgBouncerTest, PauseGivesUpAtItsDeadlineAndResumes) {
   auto paused = admin.Pause("kyoyu", Deadline::After(std::chrono::milliseconds(300)));
   ASSERT_FALSE(paused.has_value());
   EXPECT_EQ(paused.error().code, Code::kDeadlineExceeded) << paused.error().message;
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(4));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(15));
   EXPECT_TRUE(other->Query("SELECT 1", Deadline::After(std::chrono::seconds(3))).has_value());
   ASSERT_TRUE(holder->Execute("COMMIT", Soon()).has_value());
 
