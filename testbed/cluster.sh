@@ -90,7 +90,8 @@ remove_all() {
 }
 
 import() {
-  [[ -S $containerd_socket ]] || return 0
+  # The socket outlives a machine that was switched off.
+  node_pid >/dev/null && [[ -S $containerd_socket ]] || return 0
   local archive name stamp mark
   lock import
   mkdir -p "$container_store/imported"
