@@ -1,5 +1,6 @@
 #include "cli/plan_report.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "controllers/scale_tier/change.h"
@@ -15,16 +16,14 @@ using controllers::scale_tier::Resolved;
 using controllers::scale_tier::TierSettings;
 using Json = nlohmann::json;
 
-// A tier's settings by the names that the policy writes them with.
-std::vector<std::pair<std::string, std::string>> InWords(const TierSettings& tier) {
-  controllers::scale_tier::PoolerSettings pooler = tier.pooler;
-  if (pooler.image.empty()) pooler.image = "of the release";
-  auto settings = controllers::scale_tier::SettingsOf(pooler);
-  settings.emplace_back("readReplicas.min", std::to_string(tier.replicas));
-  settings.emplace_back("readReplicas.maxLag", FormatDuration(tier.max_lag));
-  settings.emplace_back("readReplicas.drainTimeout", FormatDuration(tier.drain_timeout));
-  settings.emplace_back("reads go to", tier.replicas > 0 && tier.route_reads ? "replicas" : "the primary");
-  return settings;
+// A setting's value, or empty where the tier does not have it.
+std::string ValueOf(const TierSettings* tier, const std::string& name) {
+  if (tier == nullptr) return "";
+  for (auto& [each, value] : controllers::scale_tier::SettingsOf(*tier)) {
+    if (each != name) continue;
+    return name == "pooler.image" && value.empty() ? "of the release" : value;
+  }
+  return "";
 }
 
 }  // namespace
@@ -63,17 +62,19 @@ PlanReport DescribePlan(const crds::ScaleTierPolicy& policy, const RecordedPlan&
     report.next = after->name;
     report.approval_required = resolved.ladder.tiers[*next].approval_required;
   }
-  const TierSettings* any = before != nullptr ? before : after;
-  if (any != nullptr) {
-    auto names = InWords(*any);
-    for (size_t i = 0; i < names.size(); ++i) {
-      SettingChange change;
-      change.name = names[i].first;
-      if (before != nullptr) change.current = InWords(*before)[i].second;
-      if (after != nullptr) change.next = InWords(*after)[i].second;
-      change.differs = before != nullptr && after != nullptr && change.current != change.next;
-      report.settings.push_back(std::move(change));
+  // One tier may have settings that the other does not.
+  std::vector<std::string> names;
+  for (const TierSettings* tier : {before, after}) {
+    if (tier == nullptr) continue;
+    for (const auto& [name, value] : controllers::scale_tier::SettingsOf(*tier)) {
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
     }
+  }
+  for (const std::string& name : names) {
+    SettingChange change{name, ValueOf(before, name), ValueOf(after, name), false};
+    if (change.current.empty() && change.next.empty()) continue;
+    change.differs = before != nullptr && after != nullptr && change.current != change.next;
+    report.settings.push_back(std::move(change));
   }
   for (const controllers::scale_tier::Unavailable& gap : resolved.unavailable) {
     if (gap.whole_policy || gap.tier == report.next) report.unavailable.push_back(gap.field);

@@ -38,6 +38,13 @@ bool AnyMissing(const Tier& tier, const std::map<TriggerKey, TriggerMemory>& mem
   });
 }
 
+bool AnySuppressed(const Tier& tier, const std::map<TriggerKey, TriggerMemory>& memories) {
+  return std::any_of(tier.triggers.begin(), tier.triggers.end(), [&](const Trigger& trigger) {
+    const TriggerMemory& memory = memories.at({tier.name, trigger.name});
+    return memory.state == TriggerState::kUnknown && memory.unknown_reason.starts_with(kSuppressed);
+  });
+}
+
 void Hold(Decision& decision, std::string reason, std::string message) {
   decision.verdict = Verdict::kHold;
   decision.to = decision.from;
@@ -123,8 +130,11 @@ bool DecideDown(Decision& decision, const Ladder& ladder, const Memory& memory, 
   if (ladder.down == Down::kNever || current == 0) return false;
   const Tier& tier = ladder.tiers[current];
   if (!IsOver(tier, decision.triggers, now)) return false;
-  // A higher tier may be due behind a reading that is missing.
-  if (current + 1 < ladder.tiers.size() && AnyMissing(ladder.tiers[current + 1], decision.triggers)) return false;
+  // A higher tier may be due behind a reading that is missing, or left out.
+  if (current + 1 < ladder.tiers.size() && (AnyMissing(ladder.tiers[current + 1], decision.triggers) ||
+                                            AnySuppressed(ladder.tiers[current + 1], decision.triggers))) {
+    return false;
+  }
   const Tier& next = ladder.tiers[current - 1];
   if (IsTooEarly(decision, ladder, memory, next, now)) return true;
   bool asks = ladder.down == Down::kManual || next.approval_required;

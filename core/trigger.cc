@@ -100,7 +100,8 @@ bool Leaves(const Trigger& trigger, const TriggerMemory& memory, WallTime now) {
 }
 
 bool IsMissing(const TriggerMemory& memory) {
-  return memory.state == TriggerState::kUnknown && !memory.unknown_reason.starts_with(kNotAvailable);
+  return memory.state == TriggerState::kUnknown && !memory.unknown_reason.starts_with(kNotAvailable) &&
+         !memory.unknown_reason.starts_with(kSuppressed);
 }
 
 std::optional<double> Closeness(const Trigger& trigger, const TriggerMemory& memory) {

@@ -75,6 +75,10 @@ bool Leaves(const Trigger& trigger, const TriggerMemory& memory, WallTime now);
 // A reading that this release cannot take says so with this word; it is reported as such and not as missing.
 inline constexpr char kNotAvailable[] = "NotAvailable";
 
+// What is measured while replicas are cloned or removed counts for nothing; a reading that is left out for that begins
+// with this word. Nobody has to do anything about it.
+inline constexpr char kSuppressed[] = "Suppressed";
+
 // Whether a reading that should be there is not.
 bool IsMissing(const TriggerMemory& memory);
 

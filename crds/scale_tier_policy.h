@@ -87,6 +87,9 @@ struct ReadReplicas {
   std::optional<int> max;
   std::optional<Duration> max_lag;
   std::optional<Duration> drain_timeout;
+  std::optional<Duration> grow_after;
+  std::optional<Duration> shrink_after;
+  std::optional<std::string> cpu_query;  // PromQL.
 };
 
 struct Routing {
@@ -247,6 +250,17 @@ struct Rotations {
   Rotation certificates;
 };
 
+// How many replicas the load asks for, in a tier whose readReplicas.max is above min.
+struct ScalingStatus {
+  int replicas = 0;     // As many as are to run; 0: nothing is remembered.
+  int needed = 0;       // ReplicasNeeded, as last measured.
+  std::string phase;    // Steady | Growing | Shrinking
+  std::string message;  // Why the last change was made.
+  std::optional<WallTime> changed_at;
+  std::optional<WallTime> grow_since, shrink_since;  // Start of the open windows.
+  std::optional<WallTime> observed_at;               // The last reading, where a window is open.
+};
+
 struct ScaleTierPolicyStatus {
   int64_t observed_generation = 0;
   int64_t closed_clients = 0;  // Idle ones of former poolers, since the policy was made.
@@ -262,6 +276,7 @@ struct ScaleTierPolicyStatus {
   Summary summary;
   std::vector<TierStatus> tiers;
   std::vector<ReplicaStatus> replicas;
+  ScalingStatus scaling;
   PlanStatus plan;  // An empty hash: there is none.
   std::vector<Transition> history;
   std::vector<Condition> conditions;

@@ -73,8 +73,10 @@ Pooler DecodePooler(const FieldReader& field) {
 }
 
 ReadReplicas DecodeReadReplicas(const FieldReader& field) {
-  return {field.OptionalSmallInt("min"), field.OptionalSmallInt("max"), field.OptionalDuration("maxLag"),
-          field.OptionalDuration("drainTimeout")};
+  return {field.OptionalSmallInt("min"),       field.OptionalSmallInt("max"),
+          field.OptionalDuration("maxLag"),    field.OptionalDuration("drainTimeout"),
+          field.OptionalDuration("growAfter"), field.OptionalDuration("shrinkAfter"),
+          field.OptionalString("cpuQuery")};
 }
 
 Routing DecodeRouting(const FieldReader& field) {
@@ -283,6 +285,15 @@ ScaleTierPolicyStatus DecodeStatus(const FieldReader& field) {
   field.ForEach("replicas", [&](const FieldReader& item) {
     status.replicas.push_back({item.String("name"), item.String("lag"), item.Bool("healthy"), item.Bool("routed")});
   });
+  FieldReader scaling = field.Child("scaling");
+  status.scaling = {scaling.OptionalSmallInt("replicas").value_or(0),
+                    scaling.OptionalSmallInt("needed").value_or(0),
+                    scaling.String("phase"),
+                    scaling.String("message"),
+                    scaling.OptionalTime("changedAt"),
+                    scaling.OptionalTime("growSince"),
+                    scaling.OptionalTime("shrinkSince"),
+                    scaling.OptionalTime("observedAt")};
   FieldReader plan = field.Child("plan");
   status.plan = {plan.String("hash"), plan.String("from"), plan.String("to"), plan.String("approvedBy"), {}, {}};
   plan.ForEach("steps", [&](const FieldReader& item) {

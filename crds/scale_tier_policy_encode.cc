@@ -103,6 +103,17 @@ Json EncodeCondition(const Condition& condition) {
   return object;
 }
 
+Json EncodeScaling(const ScalingStatus& scaling) {
+  Json object{{"replicas", scaling.replicas}, {"needed", scaling.needed}};
+  Put(object, "phase", scaling.phase);
+  Put(object, "message", scaling.message);
+  Put(object, "changedAt", scaling.changed_at);
+  Put(object, "growSince", scaling.grow_since);
+  Put(object, "shrinkSince", scaling.shrink_since);
+  Put(object, "observedAt", scaling.observed_at);
+  return object;
+}
+
 Json EncodeSummary(const Summary& summary) {
   Json object = Json::object();
   Put(object, "closest", summary.closest);
@@ -142,6 +153,7 @@ Json EncodeStatus(const ScaleTierPolicyStatus& status) {
   Put(object, "certificates", status.rotations.certificates);
   PutList(object, "tiers", status.tiers, EncodeTier);
   PutList(object, "replicas", status.replicas, EncodeReplica);
+  if (status.scaling.replicas > 0) object["scaling"] = EncodeScaling(status.scaling);
   if (!status.plan.hash.empty()) object["plan"] = EncodePlan(status.plan);
   PutList(object, "history", status.history, EncodeTransition);
   PutList(object, "conditions", status.conditions, EncodeCondition);

@@ -16,29 +16,9 @@ constexpr size_t kHashLength = 16;  // 64 bits: nobody approves another plan by 
 
 using Settings = std::map<std::string, std::string>;
 
-// Every setting of a tier under the API's name. Whatever is added to TierSettings belongs here, or an approval would
-// hold for a plan that does something else.
 Settings Flatten(const TierSettings& tier) {
-  std::string weights;
-  for (const auto& [instance, weight] : tier.weights) {
-    weights += (weights.empty() ? "" : ",") + instance + "=" + std::to_string(weight);
-  }
-  Settings settings{{"readReplicas.min", std::to_string(tier.enter_with)},
-                    {"readReplicas.maxLag", FormatDuration(tier.max_lag)},
-                    {"readReplicas.drainTimeout", FormatDuration(tier.drain_timeout)},
-                    {"routing.strategy", tier.strategy},
-                    {"routing.weights", weights},
-                    {"routing.reads", tier.replicas > 0 && tier.route_reads ? "replicas" : "primary"}};
-  if (tier.citus.has_value()) {
-    settings.emplace("sharding.citus.workers", std::to_string(tier.citus->workers));
-    std::string tables;
-    for (const crds::DistributedTable& table : tier.citus->tables) {
-      tables += (tables.empty() ? "" : ", ") + table.name + " by " + table.column +
-                (table.colocate_with.empty() ? "" : " with " + table.colocate_with);
-    }
-    settings.emplace("sharding.citus.tables", tables);
-  }
-  for (auto& [name, value] : SettingsOf(tier.pooler)) settings.emplace(name, std::move(value));
+  Settings settings;
+  for (auto& [name, value] : SettingsOf(tier)) settings.emplace(name, std::move(value));
   return settings;
 }
 
@@ -84,6 +64,35 @@ std::vector<std::pair<std::string, std::string>> SettingsOf(const PoolerSettings
           {"pooler.serverIdleTimeout", FormatDuration(pooler.server_idle_timeout)}};
 }
 
+std::vector<std::pair<std::string, std::string>> SettingsOf(const TierSettings& tier) {
+  std::vector<std::pair<std::string, std::string>> settings = SettingsOf(tier.pooler);
+  std::string weights;
+  for (const auto& [instance, weight] : tier.weights) {
+    weights += (weights.empty() ? "" : ",") + instance + "=" + std::to_string(weight);
+  }
+  settings.insert(settings.end(), {{"readReplicas.min", std::to_string(tier.enter_with)},
+                                   {"readReplicas.max", std::to_string(tier.max_replicas)},
+                                   {"readReplicas.maxLag", FormatDuration(tier.max_lag)},
+                                   {"readReplicas.drainTimeout", FormatDuration(tier.drain_timeout)},
+                                   {"routing.strategy", tier.strategy},
+                                   {"routing.weights", weights},
+                                   {"routing.reads", tier.replicas > 0 && tier.route_reads ? "replicas" : "primary"}});
+  if (tier.citus.has_value()) {
+    std::string tables;
+    for (const crds::DistributedTable& table : tier.citus->tables) {
+      tables += (tables.empty() ? "" : ", ") + table.name + " by " + table.column +
+                (table.colocate_with.empty() ? "" : " with " + table.colocate_with);
+    }
+    settings.insert(settings.end(), {{"sharding.citus.workers", std::to_string(tier.citus->workers)},
+                                     {"sharding.citus.tables", tables}});
+  }
+  if (!tier.Scales()) return settings;
+  settings.insert(settings.end(), {{"readReplicas.growAfter", FormatDuration(tier.grow_after)},
+                                   {"readReplicas.shrinkAfter", FormatDuration(tier.shrink_after)},
+                                   {"readReplicas.cpuQuery", tier.cpu_query}});
+  return settings;
+}
+
 Change DescribeChange(const crds::ScaleTierPolicy& policy, const Resolved& resolved, const TierSettings& from,
                       const TierSettings& to, int primary_ordinal, std::optional<WallTime> since) {
   Change change;
@@ -95,7 +104,9 @@ Change DescribeChange(const crds::ScaleTierPolicy& policy, const Resolved& resol
   // What is hashed is text with a line for each part, so that no two plans run together.
   std::string text = "pgtier plan 1\n" + policy.meta.namespace_ + "/" + policy.meta.name + "\n" + from.name + " " +
                      to.name + " " + (since.has_value() ? FormatTime(*since) : "") + "\n";
-  for (const auto& [field, value] : Flatten(to)) {
+  Settings after = Flatten(to);
+  for (const auto& [field, value] : before) after.emplace(field, "");
+  for (const auto& [field, value] : after) {
     text.append(field).append("=").append(before[field]).append(">").append(value).append("\n");
     if (before[field] != value) change.settings.push_back({field, before[field], value});
   }

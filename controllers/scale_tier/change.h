@@ -21,6 +21,10 @@ struct Change {
 // A pooler's settings under the names that the policy writes them with, in the schema's order.
 std::vector<std::pair<std::string, std::string>> SettingsOf(const PoolerSettings& pooler);
 
+// All settings of a tier likewise, those first. Whatever is added to TierSettings belongs here, or an approval would
+// hold for a plan that does something else.
+std::vector<std::pair<std::string, std::string>> SettingsOf(const TierSettings& tier);
+
 // The change from one tier to another of the policy. `since` is when the tier that runs was entered: the hash is of
 // this stay there, so an approval serves one change and not the same change once more. Beside that the hash depends on
 // the resolved settings of both tiers and on the steps (which name instances, so on `primary_ordinal`) alone: an edit

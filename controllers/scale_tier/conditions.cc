@@ -187,6 +187,9 @@ Saying SayMetrics(const Outcome& outcome, const crds::ScaleTierPolicyStatus& sta
       unknown += (unknown.empty() ? "" : "; ") + trigger.name + ": " + memory.unknown_reason;
     }
   }
+  if (!outcome.scaling.missing.empty()) {
+    unknown += std::string(unknown.empty() ? "" : "; ") + "readReplicas: " + outcome.scaling.missing;
+  }
   if (unknown.empty()) return {kTrue, "AllRead", ""};
   return {kFalse, "ReadingsUnknown", unknown};
 }
@@ -208,7 +211,11 @@ Saying SayDegraded(const Outcome& outcome, const crds::ScaleTierPolicyStatus& st
   if (tier != nullptr && !Moving(outcome, status)) {
     long healthy = std::count_if(status.replicas.begin(), status.replicas.end(),
                                  [](const crds::ReplicaStatus& replica) { return replica.healthy; });
-    if (healthy < tier->replicas && outcome.seen.primary.answered) {
+    // One more that is on its way for the load's sake is no trouble, unless it has some of its own.
+    const std::vector<InstanceSeen>& instances = outcome.seen.instances;
+    bool in_trouble = std::any_of(instances.begin(), instances.end(), [](const auto& i) { return !i.trouble.empty(); });
+    int expected = tier->replicas - (status.scaling.phase == "Growing" && !in_trouble ? 1 : 0);
+    if (healthy < expected && outcome.seen.primary.answered) {
       trouble = std::to_string(healthy) + " of " + std::to_string(tier->replicas) + " replicas may take reads";
       bool on_primary = healthy == 0 && tier->route_reads;
       if (on_primary) trouble += "; reads go to the primary";

@@ -99,6 +99,10 @@ std::vector<Note> MakeNotes(const crds::ScaleTierPolicyStatus& before, const crd
         {bad, bad ? watched.bad_reason : watched.good_reason, is->message.empty() ? watched.good_words : is->message});
   }
   NoteReplicas(before, after, notes);
+  if (const crds::ScalingStatus& scaling = after.scaling;
+      scaling.changed_at.has_value() && scaling.changed_at != before.scaling.changed_at) {
+    notes.push_back({false, "Replicas" + scaling.phase, scaling.message});
+  }
   if (after.closed_clients > before.closed_clients) {
     notes.push_back({true, "ClientsClosed",
                      std::to_string(after.closed_clients - before.closed_clients) +
@@ -152,6 +156,10 @@ void ExportMetrics(const Outcome& outcome, const crds::ScaleTierPolicyStatus& st
     double seconds = std::chrono::duration<double>(instance.lag.value_or(Duration::zero())).count();
     metrics.Set("pgtier_replica_lag_seconds", "How far a replica is behind, by its heartbeat.",
                 with("replica", instance.name), seconds);
+  }
+  if (status.scaling.replicas > 0) {
+    metrics.Set("pgtier_replicas_needed", "Replicas that the load asks for, also beyond readReplicas.max.", policy,
+                static_cast<double>(status.scaling.needed));
   }
   bool routed = false;
   for (const crds::ReplicaStatus& replica : status.replicas) {

@@ -4,6 +4,7 @@
 
 #include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/observe_postgres.h"
+#include "controllers/scale_tier/report.h"
 #include "lib/base/base64.h"
 #include "lib/kube/json.h"
 #include "lib/observe/http_json.h"
@@ -49,9 +50,18 @@ class Reader {
       case crds::Source::kHttp:
         return AskHttp(trigger.http);
       case crds::Source::kStatus:
-        break;
+        break;  // Derived from what has been read (scaling.h).
     }
-    return Reading::Unknown(std::string(core::kNotAvailable) + ": this release does not read " + rule.source);
+    return Reading::Unknown(std::string(core::kSuppressed) + ": not derived yet");
+  }
+
+  Reading AskPrometheus(const std::string& query) {
+    if (!server_.has_value()) {
+      const crds::ScaleTierPolicySpec& spec = policy_.spec;
+      server_ = PeerOf(spec.prometheus_url, spec.prometheus_token_secret, spec.prometheus_ca_secret);
+    }
+    if (!server_->has_value()) return Reading::Unknown(server_->error().message);
+    return prometheus_.Query(**server_, query, deadline_, stop_);
   }
 
  private:
@@ -65,15 +75,6 @@ class Reader {
     PGTIER_ASSIGN_OR_RETURN(peer.token, Secret(token_secret, "token"));
     PGTIER_ASSIGN_OR_RETURN(peer.ca_pem, Secret(ca_secret, "ca.crt"));
     return peer;
-  }
-
-  Reading AskPrometheus(const std::string& query) {
-    if (!server_.has_value()) {
-      const crds::ScaleTierPolicySpec& spec = policy_.spec;
-      server_ = PeerOf(spec.prometheus_url, spec.prometheus_token_secret, spec.prometheus_ca_secret);
-    }
-    if (!server_->has_value()) return Reading::Unknown(server_->error().message);
-    return prometheus_.Query(**server_, query, deadline_, stop_);
   }
 
   Reading AskHttp(const crds::HttpSource& source) {
@@ -169,6 +170,9 @@ void ReadTriggers(const crds::ScaleTierPolicy& policy, const Resolved& resolved,
           reader.Read(tier.triggers[j], resolved.ladder.tiers[i].triggers[j]);
     }
   }
+  const TierSettings* running = resolved.Find(RunningTier(policy.status, resolved, seen));
+  if (running == nullptr || running->replicas == 0 || running->cpu_query.empty()) return;
+  seen.replica_cpu = reader.AskPrometheus(running->cpu_query);
 }
 
 }  // namespace pgtier::controllers::scale_tier

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "controllers/scale_tier/plan.h"
+#include "controllers/scale_tier/scaling.h"
 #include "controllers/scale_tier/seen.h"
 #include "core/decide.h"
 #include "lib/base/metrics.h"
@@ -22,7 +23,13 @@ struct Outcome {
   bool needs_person = false;  // The failure does not go away by itself.
   bool paused = false;
   WallTime now;
+  Scaling scaling = {};
 
+  // Whether anything may be planned and done at all.
+  [[nodiscard]] bool Acts() const {
+    return !resolved.ladder.observe_only && !paused && policy.problems.empty() &&
+           resolved.WholePolicyUnavailable().empty();
+  }
   // The tier of `decision.to` runs as specified, as read back.
   [[nodiscard]] bool Complete() const { return failure.empty() && plan.waiting_for.empty(); }
 };

@@ -57,9 +57,16 @@ TierSettings ResolveTier(const crds::ScaleTierPolicySpec& spec, const crds::Tier
     // pgtier makes and removes no replica of an external Postgres: all that are listed may take reads.
     settings.replicas =
         spec.external.has_value() ? static_cast<int>(spec.external->replicas.size()) : settings.enter_with;
+    settings.max_replicas = settings.enter_with;
+    if (!spec.external.has_value()) {
+      settings.max_replicas = std::max(own.max.value_or(base.max.value_or(0)), settings.enter_with);
+    }
   }
   settings.route_reads = rollout == "Full";
   settings.citus = tier.citus;
+  settings.grow_after = own.grow_after.value_or(base.grow_after.value_or(settings.grow_after));
+  settings.shrink_after = own.shrink_after.value_or(base.shrink_after.value_or(settings.shrink_after));
+  settings.cpu_query = own.cpu_query.value_or(base.cpu_query.value_or(""));
   settings.max_lag = own.max_lag.value_or(base.max_lag.value_or(settings.max_lag));
   settings.drain_timeout = own.drain_timeout.value_or(base.drain_timeout.value_or(settings.drain_timeout));
   return settings;
@@ -108,10 +115,15 @@ void FindGapsOfRouting(const std::string& path, const crds::Routing& own, const 
   }
 }
 
-void FindGapsOfReplicas(const std::string& path, const crds::ReadReplicas& own, const crds::ReadReplicas& base,
+void FindGapsOfReplicas(const std::string& path, const crds::TierSpec& tier, const crds::ScaleTierPolicySpec& spec,
                         Gaps& gaps) {
-  if (own.max.value_or(base.max.value_or(0)) <= own.min.value_or(base.min.value_or(1))) return;
-  gaps.Ignored((own.max.has_value() ? path : "spec") + ".readReplicas.max");
+  const crds::ReadReplicas& own = tier.read_replicas;
+  const crds::ReadReplicas& base = spec.read_replicas;
+  if (!spec.external.has_value() || own.max.value_or(base.max.value_or(0)) <= own.min.value_or(base.min.value_or(1))) {
+    return;
+  }
+  gaps.Ignored((own.max.has_value() ? path : "spec") +
+               ".readReplicas.max (pgtier makes no replica of an external Postgres)");
 }
 
 // What PgCat cannot do, of a pooler as a whole.
@@ -148,12 +160,8 @@ void FindGapsOfTier(const crds::ScaleTierPolicySpec& spec, size_t index, const s
   if (tier.citus.has_value() && index > 0) gaps.Ignored(path + ".sharding (it is planned, and not carried out)");
   if (tier.materialized_views > 0) gaps.Ignored(path + ".materializedViews");
   if (tier.has_read_replicas || spec.has_read_replicas) {
-    FindGapsOfReplicas(path, tier.read_replicas, spec.read_replicas, gaps);
+    FindGapsOfReplicas(path, tier, spec, gaps);
     FindGapsOfRouting(path, tier.routing, spec.routing, pooler.engine, tier.name, gaps);
-  }
-  for (const crds::TriggerSpec& trigger : tier.triggers) {
-    std::string at = path + ".enterWhen[" + trigger.rule.name + "]";
-    if (trigger.source == crds::Source::kStatus) gaps.Ignored(at + "." + trigger.rule.source);
   }
 }
 
@@ -231,6 +239,12 @@ std::string Resolved::WholePolicyUnavailable() const {
   return "";
 }
 
+void SetReplicas(int replicas, Resolved& resolved) {
+  for (TierSettings& tier : resolved.tiers) {
+    if (tier.Scales()) tier.replicas = std::clamp(replicas, tier.enter_with, tier.max_replicas);
+  }
+}
+
 Resolved Resolve(const crds::ScaleTierPolicy& policy, const std::string& pgcat_image) {
   const crds::ScaleTierPolicySpec& spec = policy.spec;
   Resolved resolved;
@@ -242,6 +256,7 @@ Resolved Resolve(const crds::ScaleTierPolicy& policy, const std::string& pgcat_i
   for (const crds::TierSpec& written : spec.tiers) {
     resolved.tiers.push_back(ResolveTier(spec, written, pgcat_image));
   }
+  if (int remembered = policy.status.scaling.replicas; remembered > 0) SetReplicas(remembered, resolved);
   if (spec.external.has_value()) resolved.refusals = FindRefusalsOfExternal(*spec.external, resolved.tiers);
   resolved.ladder.pin = spec.pin;
   resolved.ladder.observe_only = spec.observe_only;

@@ -30,7 +30,11 @@ struct PoolerSettings {
 struct TierSettings {
   std::string name;
   PoolerSettings pooler;
-  int replicas = 0;          // Instances besides the primary; of an external Postgres, all that it lists.
+  int replicas = 0;      // Instances besides the primary, now; of an external Postgres, all that it lists.
+  int max_replicas = 0;  // So many the load may make of them; between enter_with and this it decides (scaling.h).
+  Duration grow_after = std::chrono::minutes(2);
+  Duration shrink_after = std::chrono::minutes(30);
+  std::string cpu_query;     // PromQL; empty: only poolers say how busy replicas are.
   int enter_with = 0;        // So many of them must be able to take reads before the tier counts as entered.
   bool route_reads = false;  // Whether they take reads.
   Duration max_lag = std::chrono::seconds(1);
@@ -38,6 +42,9 @@ struct TierSettings {
   std::string strategy = "RoundRobin";  // Of reads: RoundRobin | Random | LeastConnections | Weighted.
   std::map<std::string, int> weights;   // By instance, with Weighted; who is not named has 1.
   std::optional<crds::CitusSharding> citus = {};
+
+  // Whether the load decides how many replicas there are.
+  [[nodiscard]] bool Scales() const { return max_replicas > enter_with; }
 };
 
 // A field that the schema takes and this release does not act on.
@@ -69,7 +76,12 @@ struct Resolved {
   [[nodiscard]] std::string WholePolicyUnavailable() const;
 };
 
-// `pgcat_image`: the release's image of PgCat, for pgtier ships none; empty: it names none, and a policy must.
+// So many replicas run where a tier's bounds allow it: in each tier of which the load decides, the nearest that it
+// allows. A change of tier takes away none that the next one may have.
+void SetReplicas(int replicas, Resolved& resolved);
+
+// How many replicas run is what the policy's status remembers; SetReplicas, where it does not. `pgcat_image`: the
+// release's image of PgCat, for pgtier ships none; empty: it names none, and a policy must.
 Resolved Resolve(const crds::ScaleTierPolicy& policy, const std::string& pgcat_image = "");
 
 }  // namespace pgtier::controllers::scale_tier

@@ -105,6 +105,7 @@ Result<Requeue> ScaleTierReconciler::Reconcile(const kube::ObjectKey& key, Deadl
   Resolved resolved = Resolve(*policy, parts_.images.pgcat);
   PGTIER_ASSIGN_OR_RETURN(Seen seen, observer_.Observe(*policy, resolved, parts_.clock->Now(), deadline, stop));
   for (const auto& [tier, findings] : seen.preflights) FillPreflight(tier, findings, resolved);
+  PrepareScaling(*policy, seen, resolved);
   FillApprovals(*policy, RunningTier(policy->status, resolved, seen), seen.primary_ordinal, resolved);
   WallTime now = parts_.clock->Now();
   seen.now = now;
@@ -112,6 +113,7 @@ Result<Requeue> ScaleTierReconciler::Reconcile(const kube::ObjectKey& key, Deadl
                                  [&](const core::MaintenanceWindow& window) { return core::IsOpen(window, now); });
   core::Decision decision = Decide(*policy, resolved, seen, now);
   Outcome outcome{*policy, resolved, seen, decision, {}, {}, false, IsPaused(*policy), now};
+  outcome.scaling = Scale(outcome);
   Carry(outcome, deadline, stop);
   PGTIER_RETURN_IF_ERROR(Report(outcome, deadline, stop));
   return Requeue{NextLook(outcome), !outcome.Complete() && !outcome.needs_person};
@@ -166,17 +168,25 @@ core::Decision ScaleTierReconciler::Decide(const crds::ScaleTierPolicy& policy, 
   }
   std::lock_guard lock(mutex_);
   Remembered& remembered = remembered_[KeyOf(policy)];
-  if (remembered.uid != policy.meta.uid) remembered = Remembered{policy.meta.uid, {}, {}, std::nullopt, {}, {}};
+  if (remembered.uid != policy.meta.uid)
+    remembered = Remembered{policy.meta.uid, {}, {}, std::nullopt, std::nullopt, {}, {}};
   remembered.triggers = decision.triggers;
   remembered.rules = RulesOf(policy);
   return decision;
 }
 
+Scaling ScaleTierReconciler::Scale(const Outcome& outcome) {
+  std::lock_guard lock(mutex_);
+  Remembered& remembered = remembered_[KeyOf(outcome.policy)];
+  Scaling scaling = DecideReplicas(outcome.policy, outcome.resolved, outcome.seen, outcome.decision, outcome.Acts(),
+                                   remembered.scaling, outcome.now);
+  remembered.scaling = scaling.memory;
+  return scaling;
+}
+
 void ScaleTierReconciler::Carry(Outcome& outcome, Deadline deadline, const std::stop_token& stop) {
   const Resolved& resolved = outcome.resolved;
-  bool acts = !resolved.ladder.observe_only && !outcome.paused && outcome.policy.problems.empty() &&
-              resolved.WholePolicyUnavailable().empty();
-  if (!acts) return;
+  if (!outcome.Acts()) return;
   auto fail = [&](const Error& error) {
     outcome.failure = error.message;
     outcome.needs_person = NeedsPerson(error.code);

@@ -49,12 +49,14 @@ class ScaleTierReconciler final : public Reconciler {
     std::map<core::TriggerKey, core::TriggerMemory> triggers;
     std::map<core::TriggerKey, std::string> rules;  // What each trigger's memory was judged by.
     std::optional<WallTime> last_write;
+    std::optional<core::ScalingMemory> scaling;
     std::string waiting_for;   // What the last passes waited for,
     MonoTime waiting_since{};  // and since when.
   };
 
   core::Memory Recall(const crds::ScaleTierPolicy& policy, const Resolved& resolved, const Seen& seen);
   core::Decision Decide(const crds::ScaleTierPolicy& policy, const Resolved& resolved, const Seen& seen, WallTime now);
+  Scaling Scale(const Outcome& outcome);
   // Plans and acts, unless the policy only observes, is paused, or cannot be acted on.
   void Carry(Outcome& outcome, Deadline deadline, const std::stop_token& stop);
   // How long the passes have waited for the same already.

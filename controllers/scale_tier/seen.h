@@ -118,6 +118,7 @@ struct Seen {
   std::map<std::string, postgres::WalPosition> positions;
   std::vector<PoolerPodSeen> poolers;
   std::map<core::TriggerKey, core::Reading> readings;
+  std::optional<core::Reading> replica_cpu = {};  // readReplicas.cpuQuery of the tier that runs, where it has one.
   // What stands in the way of sharding, by tier: of the next one above the tier that runs, if it is sharded.
   std::map<std::string, Result<std::vector<Finding>>> preflights = {};
   WallTime now{};  // When it was seen.

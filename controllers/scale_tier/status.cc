@@ -274,6 +274,7 @@ crds::ScaleTierPolicyStatus MakeStatus(const Outcome& outcome) {
   if (status.system_identifier.empty() && !primary.installed.empty()) {
     status.system_identifier = primary.system_identifier;
   }
+  status.scaling = outcome.scaling.status;
   if (outcome.failure.empty()) status.closed_clients += outcome.plan.closed_clients;
   FillPromotion(outcome, status);
   if (const TierSettings* tier = outcome.resolved.Find(outcome.decision.to)) {
@@ -300,7 +301,9 @@ bool MustWrite(const crds::ScaleTierPolicyStatus& before, const crds::ScaleTierP
       before.conditions.size() != after.conditions.size() || before.replicas.size() != after.replicas.size() ||
       before.closed_clients != after.closed_clients;
   if (changes.decisive) return true;
-  changes.numbers = before.summary.closest != after.summary.closest || before.summary.lag != after.summary.lag;
+  if (ScalingMustBeWritten(before.scaling, after.scaling, resolved, after.tier, now)) return true;
+  changes.numbers = before.scaling.needed != after.scaling.needed || before.summary.closest != after.summary.closest ||
+                    before.summary.lag != after.summary.lag;
   for (size_t i = 0; i < after.conditions.size(); ++i) {
     const crds::Condition& was = before.conditions[i];
     const crds::Condition& is = after.conditions[i];

@@ -31,6 +31,7 @@ ScaleTierPolicyStatus FullStatus() {
   status.summary = {"disk 62%/80%", "2/2", "PgBouncer 4/4", "<10ms", "kyoyu-rw.data"};
   status.tiers = {{"read-replicas", time, "PoolUtilisationAboveThreshold", "why", seen, {seen}}};
   status.replicas = {{"kyoyu-2", "<10ms", true, true}};
+  status.scaling = {3, 4, "Growing", "2 to 3: why", time, time, time, time};
   status.plan = {"0123456789abcdef",
                  "one",
                  "two",

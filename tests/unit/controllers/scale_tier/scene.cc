@@ -274,6 +274,7 @@ core::Memory Scene::Recall() const {
 Scene::Pass Scene::MakePass() {
   Pass pass;
   for (const auto& [tier, findings] : seen.preflights) FillPreflight(tier, findings, resolved);
+  PrepareScaling(policy, seen, resolved);
   FillApprovals(policy, RunningTier(policy.status, resolved, seen), seen.primary_ordinal, resolved);
   seen.now = now;
   pass.decision = core::Decide(resolved.ladder, Recall(), seen.readings, now);
@@ -287,6 +288,8 @@ Scene::Pass Scene::MakePass() {
     if (failure.empty()) Carry(pass.plan);
   }
   Outcome outcome{policy, resolved, before, pass.decision, pass.plan, failure, needs_person, paused, now};
+  outcome.scaling = DecideReplicas(policy, resolved, before, pass.decision, outcome.Acts(), scaling_, now);
+  scaling_ = outcome.scaling.memory;
   pass.status = MakeStatus(outcome);
   pass.written = MustWrite(policy.status, pass.status, resolved, last_write_, now);
   if (!pass.written) return pass;

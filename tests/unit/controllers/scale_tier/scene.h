@@ -81,6 +81,7 @@ class Scene {
   [[nodiscard]] core::Memory Recall() const;
 
   std::map<core::TriggerKey, core::TriggerMemory> triggers_;
+  std::optional<core::ScalingMemory> scaling_;
   std::optional<WallTime> last_write_;
   int uids_ = 0;
 };
