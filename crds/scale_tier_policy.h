@@ -7,25 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "core/decide.h"
+#include "crds/ladder.h"
 #include "lib/base/clock.h"
 
 namespace pgtier::crds {
-
-inline constexpr char kGroup[] = "pgtier.dev";
-inline constexpr char kVersion[] = "v1alpha1";
-
-// The part of metav1.ObjectMeta that controllers read.
-struct Meta {
-  std::string namespace_;
-  std::string name;
-  std::string uid;
-  std::string resource_version;
-  int64_t generation = 0;
-  bool deleting = false;
-  std::vector<std::string> finalizers;
-  std::map<std::string, std::string> annotations;  // Only those of pgtier.dev.
-};
 
 // Quantities of Kubernetes as written, for passing on: "100Gi", "500m".
 using ResourceList = std::map<std::string, std::string>;
@@ -99,31 +84,6 @@ struct Routing {
   std::map<std::string, int> weights;  // By instance, for Weighted.
 };
 
-enum class Source { kPrometheus, kPooler, kSql, kHttp, kStatus, kDemand };
-
-struct SqlSource {
-  std::string query;  // One of these two.
-  std::string rows_of;
-  std::string count;  // Estimated | Exact, or empty.
-};
-
-struct HttpSource {
-  std::string url, json_path, timestamp_path;
-  std::optional<double> scale;
-  std::optional<Duration> max_age;
-  std::string token_secret, ca_secret;
-};
-
-struct TriggerSpec {
-  core::Trigger rule;  // Threshold, unit, window and tolerances; gap is zero where the default is to be derived.
-  Source source = Source::kDemand;
-  std::string query;          // Prometheus: PromQL.
-  std::string pooler_metric;  // Pooler: Utilisation | ClientsWaiting | MaxWait.
-  SqlSource sql;
-  HttpSource http;
-  std::string status_field;  // Status: ReplicasNeeded.
-};
-
 struct DistributedTable {
   std::string name, column;
   std::string colocate_with;  // Another table's name, or empty.
@@ -134,11 +94,7 @@ struct CitusSharding {
   std::vector<DistributedTable> tables;
 };
 
-struct TierSpec {
-  std::string name;
-  std::string approval;  // Automatic | Required, or empty.
-  core::Match match = core::Match::kAny;
-  std::vector<TriggerSpec> triggers;
+struct TierSpec : TierRule {
   Pooler pooler;
   bool has_read_replicas = false;
   ReadReplicas read_replicas;
@@ -148,53 +104,16 @@ struct TierSpec {
   std::optional<CitusSharding> citus;  // Nothing: not sharded, or to an external target.
 };
 
-struct ScaleTierPolicySpec {
-  bool observe_only = false;
+struct ScaleTierPolicySpec : LadderSpec {
   std::optional<ManagedPostgres> managed;
   std::optional<ExternalPostgres> external;
   std::string endpoint_name;
   std::string endpoint_clients;  // Namespace | Any, or empty.
-  std::optional<Duration> metrics_interval;
-  std::string prometheus_url;
-  std::string prometheus_token_secret;
-  std::string prometheus_ca_secret;
   Pooler pooler;
   bool has_read_replicas = false;
   ReadReplicas read_replicas;
   Routing routing;
   std::vector<TierSpec> tiers;
-  std::optional<Duration> cooldown;
-  std::vector<std::string> maintenance_windows;
-  std::string down = "Never";
-  std::string pin;
-  std::vector<std::string> demands;
-  std::string approved_plan;
-  std::string deletion_policy = "Retain";
-};
-
-struct Condition {
-  std::string type;
-  std::string status;  // "True" | "False" | "Unknown"
-  std::string reason;
-  std::string message;
-  int64_t observed_generation = 0;
-  std::optional<WallTime> last_transition;
-};
-
-// One trigger as status shows it.
-struct Observation {
-  std::string name;
-  std::string observed, threshold, window, source;  // In words.
-  std::string leave;                                // When it is over, in words; empty: it does not say.
-  core::TriggerMemory memory;
-};
-
-struct TierStatus {
-  std::string name;
-  std::optional<WallTime> entered_at;
-  std::string reason, message;         // Why it was, or is being, entered.
-  std::optional<Observation> trigger;  // What made the ladder enter it.
-  std::vector<Observation> observations;
 };
 
 struct ReplicaStatus {
@@ -202,32 +121,6 @@ struct ReplicaStatus {
   std::string lag;
   bool healthy = false;
   bool routed = false;
-};
-
-struct PlanStep {
-  std::string name;
-  bool reversible = true;
-};
-
-// A setting that differs between two tiers.
-struct SettingChange {
-  std::string field;  // Under a tier's own names: "pooler.defaultPoolSize".
-  std::string from, to;
-};
-
-// What the next tier change would do, or the one under way does.
-struct PlanStatus {
-  std::string hash;  // Absent in statuses of a release before approvals.
-  std::string from, to;
-  std::string approved_by;  // Channel and time; empty: nobody has.
-  std::vector<PlanStep> steps;
-  std::vector<SettingChange> changes;
-};
-
-struct Transition {
-  std::string from, to;
-  std::optional<WallTime> at;
-  std::string reason;
 };
 
 struct Summary {
@@ -261,25 +154,16 @@ struct ScalingStatus {
   std::optional<WallTime> observed_at;               // The last reading, where a window is open.
 };
 
-struct ScaleTierPolicyStatus {
-  int64_t observed_generation = 0;
+struct ScaleTierPolicyStatus : LadderStatus {
   int64_t closed_clients = 0;  // Idle ones of former poolers, since the policy was made.
-  std::string tier;
-  std::optional<WallTime> tier_since;
-  std::string next_tier;
-  std::string target_tier;
   std::string system_identifier;
   std::string primary;
   PromotionStatus promotion;  // An empty phase: there was none.
   std::string image;
   Rotations rotations;
   Summary summary;
-  std::vector<TierStatus> tiers;
   std::vector<ReplicaStatus> replicas;
   ScalingStatus scaling;
-  PlanStatus plan;  // An empty hash: there is none.
-  std::vector<Transition> history;
-  std::vector<Condition> conditions;
 };
 
 struct ScaleTierPolicy {
@@ -290,8 +174,5 @@ struct ScaleTierPolicy {
   // policy is reported as Stalled, and can still be deleted.
   std::vector<std::string> problems;
 };
-
-// The condition of that type, or nullptr.
-const Condition* FindCondition(const std::vector<Condition>& conditions, const std::string& type);
 
 }  // namespace pgtier::crds

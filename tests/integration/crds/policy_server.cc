@@ -13,11 +13,12 @@ void PolicyServerTest::SetUp() {
   if (IsSkipped()) return;
   static bool installed = false;
   if (installed) return;
-  server().Kubectl({"apply", "--server-side", "-f", std::string(PGTIER_SOURCE_DIR) + "/crds/scaletierpolicies.yaml"});
+  server().Kubectl({"apply", "--server-side", "-f", std::string(PGTIER_SOURCE_DIR) + "/crds"});
   // `kubectl wait` fails where the object has no conditions at all yet.
   for (int tries = 0;; ++tries) {
     try {
-      server().Kubectl({"wait", "--for=condition=Established", "crd/scaletierpolicies.pgtier.dev", "--timeout=30s"});
+      server().Kubectl({"wait", "--for=condition=Established", "crd/scaletierpolicies.pgtier.dev",
+                        "crd/shadowtablepolicies.pgtier.dev", "--timeout=30s"});
       break;
     } catch (const std::exception&) {
       if (tries == 20) throw;
@@ -26,8 +27,10 @@ void PolicyServerTest::SetUp() {
   }
   // Established a moment before it is served everywhere.
   const Deadline deadline = Soon();
-  while (!client()->List(kScaleTierPolicies, namespace_name(), {}, Soon()).has_value() && !deadline.Expired()) {
-    SleepFor(std::chrono::milliseconds(50), {});
+  for (const kube::Resource& resource : {kScaleTierPolicies, kShadowTablePolicies}) {
+    while (!client()->List(resource, namespace_name(), {}, Soon()).has_value() && !deadline.Expired()) {
+      SleepFor(std::chrono::milliseconds(50), {});
+    }
   }
   installed = true;
 }
@@ -39,7 +42,8 @@ nlohmann::json PolicyServerTest::Example(const std::string& name) const {
 }
 
 std::string PolicyServerTest::Refusal(const nlohmann::json& policy) {
-  auto made = client()->Create(kScaleTierPolicies, policy, Soon());
+  bool shadow = policy["kind"] == kShadowTablePolicies.kind;
+  auto made = client()->Create(shadow ? kShadowTablePolicies : kScaleTierPolicies, policy, Soon());
   return made.has_value() ? "" : made.error().message;
 }
 

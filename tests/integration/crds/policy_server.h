@@ -1,4 +1,4 @@
-// A real API server with pgtier's CRD, and the example policies to put into it.
+// A real API server with pgtier's CRDs, and the example policies to put into it.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -10,10 +10,12 @@
 namespace pgtier::test {
 
 using controllers::scale_tier::kScaleTierPolicies;
+inline constexpr kube::Resource kShadowTablePolicies{crds::kGroup, crds::kVersion, "shadowtablepolicies",
+                                                     "ShadowTablePolicy"};
 
 class PolicyServerTest : public ApiServerTest {
  protected:
-  // Installs the CRD at the first use in this program.
+  // Installs the CRDs at the first use in this program.
   void SetUp() override;
 
   static Deadline Soon() { return Deadline::After(std::chrono::seconds(20)); }

@@ -7,6 +7,7 @@
 
 #include "crds/scale_tier_policy_codec.h"
 #include "tests/support/yaml.h"
+#include "tests/unit/crds/schema_sample.h"
 
 namespace pgtier::crds {
 namespace {
@@ -16,37 +17,6 @@ using Json = nlohmann::json;
 Json SpecSchema() {
   Json crd = tests::LoadYaml("crds/scaletierpolicies.yaml");
   return crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
-}
-
-// A value that fits the schema, with every optional field filled in.
-Json Sample(const Json& schema) {
-  if (schema.contains("enum")) return schema["enum"][0];
-  if (schema.value("x-kubernetes-int-or-string", false)) return 1;
-  std::string type = schema.value("type", "");
-  if (type == "integer") return 1;
-  if (type == "boolean") return true;
-  if (type == "array") return Json::array({Sample(schema["items"])});
-  if (type == "object") {
-    Json object = Json::object();
-    if (schema.contains("properties")) {
-      for (const auto& [name, field] : schema["properties"].items()) object[name] = Sample(field);
-    }
-    if (schema.contains("additionalProperties")) object["key"] = Sample(schema["additionalProperties"]);
-    return object;
-  }
-  return schema.value("format", "") == "duration" ? "10s" : "text";
-}
-
-bool IsLeaf(const Json& schema) { return !schema.contains("properties") && !schema.contains("items"); }
-
-// Paths of all leaves as JSON pointers into a sample; list items are item 0.
-void Leaves(const Json& schema, const std::string& path, std::vector<std::string>& leaves) {
-  if (IsLeaf(schema)) {
-    leaves.push_back(schema.contains("additionalProperties") ? path + "/key" : path);
-    return;
-  }
-  if (schema.contains("items")) return Leaves(schema["items"], path + "/0", leaves);
-  for (const auto& [name, field] : schema["properties"].items()) Leaves(field, path + "/" + name, leaves);
 }
 
 // `any` and `all` exclude each other, so each is sampled without the other.
