@@ -24,7 +24,7 @@ Json Policy(const Json& spec) { return {{"metadata", {{"name", "sample"}}}, {"sp
 
 // Fields that are stored and not acted on: resolve.cc names each of them in the condition NotAvailable, by the object
 // that holds it.
-const std::set<std::string> kNotRead = {"materializedViews", "demand"};
+const std::set<std::string> kNotRead = {"materializedViews", "demand", "sharding/external"};
 
 bool Exempt(const std::string& pointer) {
   for (const std::string& name : kNotRead) {
@@ -48,6 +48,9 @@ TEST(Schema, EveryFieldIsReadByTheDecoder) {
     Json sample = Sample(schema);
     sample["tiers"][0]["enterWhen"].erase(other);
     // Of one trigger only one source and one comparison are read; each is tried below all the same.
+    // The full sample sets what excludes each other, so it has problems of its own: a field counts as read only when
+    // breaking it changes them.
+    const std::vector<std::string> unbroken = DecodeScaleTierPolicy(Policy(sample))->problems;
     for (const std::string& leaf : leaves) {
       if (leaf.find(std::string("/enterWhen/") + other) != std::string::npos || Exempt(leaf)) continue;
       SCOPED_TRACE(leaf);
@@ -57,7 +60,7 @@ TEST(Schema, EveryFieldIsReadByTheDecoder) {
       field = field.is_object() ? Json("wrong") : Json::object({{"wrong", true}});
       Result<ScaleTierPolicy> decoded = DecodeScaleTierPolicy(Policy(broken));
       ASSERT_TRUE(decoded.has_value());
-      EXPECT_THAT(decoded->problems, testing::Not(testing::IsEmpty())) << "the decoder does not read it";
+      EXPECT_NE(decoded->problems, unbroken) << "the decoder does not read it";
     }
   }
 }

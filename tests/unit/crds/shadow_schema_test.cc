@@ -54,6 +54,9 @@ TEST(ShadowSchema, EveryFieldIsReadByTheDecoder) {
   ASSERT_GT(leaves.size(), 60U);
   for (const char* other : {"all", "any"}) {
     Json sample = ShadowSample(other);
+    // The full sample sets what excludes each other, so it has problems of its own: a field counts as read only when
+    // breaking it changes them.
+    const std::vector<std::string> unbroken = DecodeShadowTablePolicy(ShadowPolicy(sample))->problems;
     for (const std::string& leaf : leaves) {
       if (leaf.find(std::string("/enterWhen/") + other) != std::string::npos || leaf.ends_with("/demand")) continue;
       SCOPED_TRACE(leaf);
@@ -62,7 +65,7 @@ TEST(ShadowSchema, EveryFieldIsReadByTheDecoder) {
       field = field.is_object() ? Json("wrong") : Json::object({{"wrong", true}});
       Result<ShadowTablePolicy> decoded = DecodeShadowTablePolicy(ShadowPolicy(broken));
       ASSERT_TRUE(decoded.has_value());
-      EXPECT_THAT(decoded->problems, testing::Not(testing::IsEmpty())) << "the decoder does not read it";
+      EXPECT_NE(decoded->problems, unbroken) << "the decoder does not read it";
     }
   }
 }
