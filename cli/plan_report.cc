@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "controllers/ladder/resolve.h"
 #include "controllers/scale_tier/change.h"
 #include "controllers/scale_tier/resolve.h"
 #include "lib/base/time_format.h"
@@ -76,7 +77,7 @@ PlanReport DescribePlan(const crds::ScaleTierPolicy& policy, const RecordedPlan&
     change.differs = before != nullptr && after != nullptr && change.current != change.next;
     report.settings.push_back(std::move(change));
   }
-  for (const controllers::scale_tier::Unavailable& gap : resolved.unavailable) {
+  for (const controllers::Unavailable& gap : resolved.unavailable) {
     if (gap.whole_policy || gap.tier == report.next) report.unavailable.push_back(gap.field);
   }
   return report;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "controllers/ladder/names.h"
 #include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/resolve.h"
 #include "core/words.h"
@@ -164,7 +165,7 @@ std::vector<GateReport> ExplainGates(const crds::ScaleTierPolicy& policy, const 
                                      std::optional<size_t> current, WallTime now) {
   std::vector<GateReport> gates;
   const core::Ladder& ladder = resolved.ladder;
-  auto paused = policy.meta.annotations.find(controllers::scale_tier::kPausedAnnotation);
+  auto paused = policy.meta.annotations.find(controllers::kPausedAnnotation);
   bool is_paused = paused != policy.meta.annotations.end() && paused->second != "false";
   gates.push_back(
       {"pause", !is_paused, is_paused ? "paused: kubectl pgtier resume " + policy.meta.name : "not paused"});

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cli/plan_report.h"
+#include "controllers/ladder/names.h"
 #include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/scale_tier_reconciler.h"
 #include "crds/scale_tier_policy_codec.h"
@@ -12,8 +13,8 @@
 namespace pgtier::cli {
 namespace {
 
-using controllers::scale_tier::kApproveAnnotation;
-using controllers::scale_tier::kPausedAnnotation;
+using controllers::kApproveAnnotation;
+using controllers::kPausedAnnotation;
 using controllers::scale_tier::kScaleTierPolicies;
 using Json = nlohmann::json;
 

@@ -6,13 +6,10 @@
 #include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/plan.h"
 #include "controllers/scale_tier/sharding.h"
-#include "lib/base/sha256.h"
 #include "lib/base/time_format.h"
 
 namespace pgtier::controllers::scale_tier {
 namespace {
-
-constexpr size_t kHashLength = 16;  // 64 bits: nobody approves another plan by accident, and people can compare it.
 
 using Settings = std::map<std::string, std::string>;
 
@@ -113,67 +110,18 @@ Change DescribeChange(const crds::ScaleTierPolicy& policy, const Resolved& resol
   for (const crds::PlanStep& step : change.steps) {
     text.append(step.name).append(step.reversible ? "\n" : " (irreversible)\n");
   }
-  change.hash = Sha256Hex(text).substr(0, kHashLength);
+  change.hash = HashOfPlan(text);
   return change;
-}
-
-std::vector<Approval> ApprovalsOf(const crds::ScaleTierPolicy& policy) {
-  std::vector<Approval> approvals;
-  if (!policy.spec.approved_plan.empty()) approvals.push_back({policy.spec.approved_plan, "Git"});
-  auto annotated = policy.meta.annotations.find(kApproveAnnotation);
-  if (annotated != policy.meta.annotations.end() && !annotated->second.empty()) {
-    approvals.push_back({annotated->second, "annotation"});
-  }
-  return approvals;
 }
 
 void FillApprovals(const crds::ScaleTierPolicy& policy, const std::string& tier, int primary_ordinal,
                    Resolved& resolved) {
-  core::Ladder& ladder = resolved.ladder;
-  ladder.plan_up.clear();
-  ladder.plan_down.clear();
-  ladder.approved.clear();
-  for (const Approval& approval : ApprovalsOf(policy)) ladder.approved.insert(approval.hash);
-  const crds::PlanStatus& latched = policy.status.plan;
-  if (!latched.approved_by.empty()) ladder.approved.insert(latched.hash);
-  std::optional<size_t> current = core::FindTier(ladder, tier);
-  if (!current.has_value()) return;
-  auto hash = [&](size_t to) {
-    return DescribeChange(policy, resolved, resolved.tiers[*current], resolved.tiers[to], primary_ordinal,
+  auto hash = [&](size_t from, size_t to) {
+    return DescribeChange(policy, resolved, resolved.tiers[from], resolved.tiers[to], primary_ordinal,
                           policy.status.tier_since)
         .hash;
   };
-  if (*current + 1 < ladder.tiers.size()) ladder.plan_up = hash(*current + 1);
-  if (*current > 0) ladder.plan_down = hash(*current - 1);
-}
-
-crds::PlanStatus PlanStatusOf(const crds::ScaleTierPolicy& policy, const Change& change, WallTime now) {
-  crds::PlanStatus plan{change.hash, change.from, change.to, "", change.steps, change.settings};
-  const crds::PlanStatus& before = policy.status.plan;
-  if (before.hash == plan.hash) plan.approved_by = before.approved_by;
-  if (!plan.approved_by.empty()) return plan;
-  for (const Approval& approval : ApprovalsOf(policy)) {
-    if (approval.hash != plan.hash) continue;
-    plan.approved_by = approval.channel + " at " + FormatTime(now);
-    break;
-  }
-  return plan;
-}
-
-std::string HowToApprove(const crds::ScaleTierPolicy& policy, const std::string& hash) {
-  std::string text = "plan " + hash + ", see status.plan. To approve it run: kubectl annotate scaletiers " +
-                     policy.meta.name + " -n " + policy.meta.namespace_ + " " + kApproveAnnotation + "=" + hash +
-                     " --overwrite (or set spec.approvedPlan to it)";
-  for (const Approval& approval : ApprovalsOf(policy)) {
-    if (approval.hash == hash) continue;
-    // Only what can be a hash is repeated: an annotation may hold anything.
-    constexpr size_t kShown = 64;
-    std::string shown = approval.hash.substr(0, kShown);
-    bool hex = shown.find_first_not_of("0123456789abcdef") == std::string::npos;
-    text += std::string("; ") + (approval.channel == "Git" ? "spec.approvedPlan" : "the annotation") + " approves " +
-            (hex ? shown : "something that is no hash") + ", which is not this plan";
-  }
-  return text;
+  controllers::FillApprovals(policy.meta, policy.spec, policy.status, tier, hash, resolved.ladder);
 }
 
 }  // namespace pgtier::controllers::scale_tier

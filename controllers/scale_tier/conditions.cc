@@ -1,46 +1,16 @@
 #include <algorithm>
-#include <cctype>
 
-#include "controllers/scale_tier/change.h"
 #include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/report.h"
-#include "core/words.h"
 #include "lib/kube/json.h"
 
 namespace pgtier::controllers::scale_tier {
 namespace {
 
-constexpr char kTrue[] = "True";
-constexpr char kFalse[] = "False";
-constexpr char kUnknown[] = "Unknown";
-
-// What one condition says; times and generation are added for all alike.
-struct Saying {
-  std::string status, reason, message;
-};
-
-Saying SayIf(bool is, std::string reason, std::string message, const char* else_reason) {
-  return is ? Saying{kTrue, std::move(reason), std::move(message)} : Saying{kFalse, else_reason, ""};
-}
-
-bool Moving(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
-  return outcome.decision.verdict == core::Verdict::kMove && !status.target_tier.empty();
-}
-
-std::string Join(const std::vector<std::string>& parts) {
-  std::string text;
-  for (const std::string& part : parts) text += (text.empty() ? "" : "; ") + part;
-  return text;
-}
-
-std::string ListUnavailable(const Outcome& outcome) {
-  std::vector<std::string> fields;
-  for (const Unavailable& gap : outcome.resolved.unavailable) {
-    // A field of the base may stand in the way of several tiers.
-    if (std::find(fields.begin(), fields.end(), gap.field) == fields.end()) fields.push_back(gap.field);
-  }
+std::vector<std::string> ListUnavailable(const Outcome& outcome) {
+  std::vector<std::string> fields = outcome.resolved.Fields();
   fields.insert(fields.end(), outcome.plan.unavailable.begin(), outcome.plan.unavailable.end());
-  return Join(fields);
+  return fields;
 }
 
 // Ready pods that answered, behind a Service.
@@ -52,51 +22,11 @@ long Answering(const Outcome& outcome, const Endpoint& behind) {
                        [&](const PoolerPodSeen& pod) { return pod.endpoint == endpoint && pod.ready && pod.answered; });
 }
 
-// Why the ladder stands where it stands: the gate that is shut, else what brought it to its tier.
-std::string Standing(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
-  const core::Decision& decision = outcome.decision;
-  if (outcome.paused) return "Paused";
-  if (Moving(outcome, status)) return "Climbing";
-  if (decision.reason != "Holding" && decision.reason != "LastTier" && decision.verdict != core::Verdict::kMove &&
-      decision.verdict != core::Verdict::kStart) {
-    return decision.reason;
-  }
-  for (const crds::TierStatus& tier : status.tiers) {
-    if (tier.name == status.tier && !tier.reason.empty()) return tier.reason;
-  }
-  return "Holding";
-}
-
-// The word before the colon of "SecretNotFound: there is no …", where a failure begins with one.
-std::string ReasonIn(const std::string& failure, const char* otherwise) {
-  size_t colon = failure.find(": ");
-  bool word = colon != std::string::npos && colon > 3 && std::isupper(static_cast<unsigned char>(failure[0])) != 0 &&
-              std::all_of(failure.begin(), failure.begin() + static_cast<std::ptrdiff_t>(colon),
-                          [](unsigned char c) { return std::isalpha(c) != 0; });
-  return word ? failure.substr(0, colon) : otherwise;
-}
-
-std::string WithoutReason(const std::string& failure) {
-  return ReasonIn(failure, "").empty() ? failure : failure.substr(failure.find(": ") + 2);
-}
-
 Saying SayReady(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
   const Seen& seen = outcome.seen;
-  if (std::string why = outcome.resolved.WholePolicyRefused(); !why.empty()) return {kFalse, "SpecRefused", why};
-  if (std::string why = outcome.resolved.WholePolicyUnavailable(); !why.empty()) return {kFalse, "NotAvailable", why};
-  if (!outcome.policy.problems.empty()) {
-    return {kUnknown, "InvalidSpec", "the stored object breaks rules of the schema; see the condition Stalled"};
-  }
-  std::string standing = Standing(outcome, status);
-  if (outcome.resolved.ladder.observe_only) {
-    // Where the ladder starts nothing is built; the first pass says what the next ones do, and need not be corrected.
-    const core::Decision& decision = outcome.decision;
-    const std::vector<core::Tier>& tiers = outcome.resolved.ladder.tiers;
-    std::string says = decision.verdict == core::Verdict::kStart && tiers.size() > 1
-                           ? core::DescribeWaiting(tiers[1], decision.triggers, outcome.now)
-                           : decision.message;
-    return {kTrue, standing, "observing: nothing is created or changed. " + says};
-  }
+  const LadderPass pass = outcome.Ladder();
+  if (std::optional<Saying> unserved = SayUnserved(pass)) return *unserved;
+  if (outcome.resolved.ladder.observe_only) return SayObserving(pass, status);
   if (seen.primary.bad_password) {
     return {kFalse, "SuperuserPasswordRefused",
             "the primary refuses the superuser's password in Secret " + outcome.policy.meta.name +
@@ -118,50 +48,14 @@ Saying SayReady(const Outcome& outcome, const crds::ScaleTierPolicyStatus& statu
             outcome.failure.empty() ? "no pooler of " + outcome.resolved.endpoint + endpoint.suffix + " answers"
                                     : outcome.failure};
   }
-  return {kTrue, standing, outcome.decision.message};
-}
-
-// True until the current generation has been realised once; later trouble is Degraded, not Reconciling.
-Saying SayReconciling(const Outcome& outcome) {
-  const crds::Condition* before = crds::FindCondition(outcome.policy.status.conditions, "Reconciling");
-  bool realised = before != nullptr && before->status == kFalse &&
-                  before->observed_generation == outcome.policy.meta.generation && before->reason == "Realised";
-  // What is not acted on is not under way; nor is it realised, or its end of waiting would pass for later trouble.
-  if (!realised && outcome.paused) return {kFalse, "Paused", ""};
-  if (!outcome.policy.problems.empty() || !outcome.resolved.WholePolicyUnavailable().empty()) {
-    return {kFalse, "Stalled", ""};
-  }
-  bool open = !realised && !outcome.Complete() && !outcome.resolved.ladder.observe_only;
-  return SayIf(open, "InProgress",
-               outcome.failure.empty() ? "waiting for " + outcome.plan.waiting_for : outcome.failure, "Realised");
+  return {kTrue, Standing(pass, status), outcome.decision.message};
 }
 
 Saying SayStalled(const Outcome& outcome) {
-  if (!outcome.resolved.refusals.empty()) {
-    std::vector<std::string> refused;
-    for (const Refusal& refusal : outcome.resolved.refusals) refused.push_back(refusal.why);
-    return {kTrue, "SpecRefused", Join(refused)};
-  }
-  if (std::string why = outcome.resolved.WholePolicyUnavailable(); !why.empty()) return {kTrue, "NotAvailable", why};
-  if (!outcome.policy.problems.empty()) return {kTrue, "InvalidSpec", Join(outcome.policy.problems)};
+  const LadderPass pass = outcome.Ladder();
+  if (std::optional<Saying> refused = SayRefused(pass)) return *refused;
   if (outcome.seen.primary.bad_password) return {kTrue, "SuperuserPasswordRefused", outcome.seen.primary.error};
-  if (!outcome.needs_person) return {kFalse, "NothingToDo", ""};
-  return {kTrue, ReasonIn(outcome.failure, "ActionRefused"), WithoutReason(outcome.failure)};
-}
-
-Saying SayClimbing(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
-  std::string progress = outcome.failure.empty() ? "waiting for " + outcome.plan.waiting_for : outcome.failure;
-  return SayIf(Moving(outcome, status), "TierChange",
-               outcome.decision.from + " to " + status.target_tier + ": " + progress, "NoTierChange");
-}
-
-Saying SayApproval(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
-  if (outcome.decision.reason != "ApprovalRequired") return {kFalse, "NoPlanWaits", ""};
-  std::vector<Approval> given = ApprovalsOf(outcome.policy);
-  bool in_vain = std::any_of(given.begin(), given.end(),
-                             [&](const Approval& approval) { return approval.hash != status.plan.hash; });
-  return {kTrue, in_vain ? "OtherPlanApproved" : "PlanWaits",
-          outcome.decision.message + " of " + HowToApprove(outcome.policy, status.plan.hash)};
+  return SayNeedsPerson(pass);
 }
 
 Saying SayPromoting(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
@@ -170,28 +64,7 @@ Saying SayPromoting(const Outcome& outcome, const crds::ScaleTierPolicyStatus& s
   if (promotion.phase != "Fencing" && promotion.phase != "Returning") {
     return {kFalse, promotion.phase, promotion.message};
   }
-  std::string progress = outcome.failure.empty() ? "waiting for " + outcome.plan.waiting_for : outcome.failure;
-  return {kTrue, promotion.phase, promotion.to + " in place of " + promotion.from + ": " + progress};
-}
-
-Saying SayMetrics(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
-  std::string unknown;
-  std::optional<size_t> current = core::FindTier(outcome.resolved.ladder, status.tier);
-  // Those of the tier that runs decide something too, where it may be left.
-  bool may_leave = outcome.resolved.ladder.down != core::Down::kNever;
-  for (size_t i = current.value_or(0) + (may_leave ? 0 : 1); i < outcome.resolved.ladder.tiers.size(); ++i) {
-    const core::Tier& tier = outcome.resolved.ladder.tiers[i];
-    for (const core::Trigger& trigger : tier.triggers) {
-      const core::TriggerMemory& memory = outcome.decision.triggers.at({tier.name, trigger.name});
-      if (!core::IsMissing(memory)) continue;
-      unknown += (unknown.empty() ? "" : "; ") + trigger.name + ": " + memory.unknown_reason;
-    }
-  }
-  if (!outcome.scaling.missing.empty()) {
-    unknown += std::string(unknown.empty() ? "" : "; ") + "readReplicas: " + outcome.scaling.missing;
-  }
-  if (unknown.empty()) return {kTrue, "AllRead", ""};
-  return {kFalse, "ReadingsUnknown", unknown};
+  return {kTrue, promotion.phase, promotion.to + " in place of " + promotion.from + ": " + outcome.Ladder().Progress()};
 }
 
 // Who restarts an instance that needs it, and when.
@@ -208,7 +81,7 @@ std::string WhenRestarted(const Outcome& outcome) {
 Saying SayDegraded(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
   std::string trouble;
   const TierSettings* tier = outcome.resolved.Find(status.tier);
-  if (tier != nullptr && !Moving(outcome, status)) {
+  if (tier != nullptr && !Moving(outcome.Ladder(), status)) {
     long healthy = std::count_if(status.replicas.begin(), status.replicas.end(),
                                  [](const crds::ReplicaStatus& replica) { return replica.healthy; });
     // One more that is on its way for the load's sake is no trouble, unless it has some of its own.
@@ -241,55 +114,24 @@ Saying SayDegraded(const Outcome& outcome, const crds::ScaleTierPolicyStatus& st
   return {kFalse, "AsSpecified", ""};
 }
 
-Saying SayTier(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status, const core::Tier& tier) {
-  const core::Ladder& ladder = outcome.resolved.ladder;
-  std::optional<size_t> current = core::FindTier(ladder, status.tier);
-  std::optional<size_t> own = core::FindTier(ladder, tier.name);
-  for (const crds::TierStatus& entered : status.tiers) {
-    if (entered.name != tier.name) continue;
-    if (current.has_value() && *own <= *current) {
-      return {kTrue, entered.reason.empty() ? "Entered" : entered.reason, entered.message};
-    }
-    if (status.target_tier == tier.name) return {kFalse, "Climbing", "being entered: " + entered.message};
-  }
-  std::string waiting = core::DescribeWaiting(tier, outcome.decision.triggers, outcome.now);
-  bool due = outcome.decision.due == tier.name;
-  bool approved = due && outcome.decision.reason == tier.not_executed.reason;
-  const core::Gate& gate = tier.blocked.reason.empty() && approved ? tier.not_executed : tier.blocked;
-  if (gate.reason == "SpecRefused") return {kFalse, gate.reason, gate.message};
-  if (gate.reason.empty()) return {kFalse, "NotReached", waiting};
-  // What cannot be entered is decided all the same: that it is due, and why, is what a person has to know.
-  return {kFalse, gate.reason, gate.message + (due ? "; it is due: " : "; ") + waiting};
-}
-
 }  // namespace
 
 std::vector<crds::Condition> MakeConditions(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
-  std::string unavailable = ListUnavailable(outcome);
-  std::vector<std::pair<std::string, Saying>> sayings = {
-      {"Ready", SayReady(outcome, status)},
-      {"Reconciling", SayReconciling(outcome)},
-      {"Stalled", SayStalled(outcome)},
-      {"Climbing", SayClimbing(outcome, status)},
-      {"Promoting", SayPromoting(outcome, status)},
-      {"ApprovalRequired", SayApproval(outcome, status)},
-      {"MetricsAvailable", SayMetrics(outcome, status)},
-      {"Degraded", SayDegraded(outcome, status)},
-      {"Paused", SayIf(outcome.paused, "Annotated", "the annotation pgtier.dev/paused is set", "NotPaused")},
-      {"NotAvailable",
-       SayIf(!unavailable.empty(), "FieldsNotAvailable",
-             "this release takes these fields and does not act on them yet: " + unavailable, "EverythingAvailable")}};
-  for (const core::Tier& tier : outcome.resolved.ladder.tiers) {
-    sayings.emplace_back("tier.pgtier.dev/" + tier.name, SayTier(outcome, status, tier));
-  }
-  std::vector<crds::Condition> conditions;
-  for (auto& [type, saying] : sayings) {
-    const crds::Condition* before = crds::FindCondition(outcome.policy.status.conditions, type);
-    bool same = before != nullptr && before->status == saying.status && before->last_transition.has_value();
-    conditions.push_back({type, saying.status, saying.reason, saying.message, outcome.policy.meta.generation,
-                          same ? before->last_transition : outcome.now});
-  }
-  return conditions;
+  const LadderPass pass = outcome.Ladder();
+  const std::vector<crds::Condition>& before = outcome.policy.status.conditions;
+  const std::string& missing = outcome.scaling.missing;
+  return DateConditions(
+      {{"Ready", SayReady(outcome, status)},
+       {"Reconciling", SayReconciling(pass, before)},
+       {"Stalled", SayStalled(outcome)},
+       {"Climbing", SayClimbing(pass, status)},
+       {"Promoting", SayPromoting(outcome, status)},
+       {"ApprovalRequired", SayApproval(pass, status, "scaletiers")},
+       {"MetricsAvailable", SayMetrics(pass, status, missing.empty() ? "" : "readReplicas: " + missing)},
+       {"Degraded", SayDegraded(outcome, status)},
+       {"Paused", SayPaused(pass)},
+       {core::kNotAvailable, SayNotAvailable(ListUnavailable(outcome))}},
+      pass, status, before);
 }
 
 }  // namespace pgtier::controllers::scale_tier

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "controllers/ladder/rendering.h"
 #include "controllers/scale_tier/postgres_config.h"
 #include "controllers/scale_tier/resolve.h"
 #include "controllers/scale_tier/seen.h"
@@ -81,11 +82,5 @@ nlohmann::json RenderPoolerBudget(const RenderContext& context, const std::strin
 // `name` is the Service's; `endpoint` the pooler behind it.
 nlohmann::json RenderEndpointService(const RenderContext& context, const std::string& name,
                                      const std::string& endpoint);
-
-// --- Comparing
-// Puts the hash of `object` into its annotation pgtier.dev/hash.
-void Stamp(nlohmann::json& object);
-// Whether `live` holds everything that `desired` says: members of objects, elements of lists by place.
-bool Covers(const nlohmann::json& live, const nlohmann::json& desired);
 
 }  // namespace pgtier::controllers::scale_tier

@@ -9,13 +9,6 @@ namespace pgtier::controllers::scale_tier {
 nlohmann::json ObjectMeta(const RenderContext& context, const std::string& name,
                           const nlohmann::json& more_labels = nlohmann::json::object());
 nlohmann::json PolicyLabels(const RenderContext& context);
-// `data` of a Secret: every value in base64. (stringData would not compare equal to what the apiserver returns.)
-nlohmann::json EncodeSecretData(const nlohmann::json& texts);
-// Security contexts of the Pod Security Standard "restricted".
-nlohmann::json RestrictedPodSecurity(int user);
-nlohmann::json RestrictedContainerSecurity();
-// Affinity that prefers one pod with these labels a node.
-nlohmann::json SpreadOverNodes(const nlohmann::json& match_labels);
 // A Service on Postgres' port over the pods with these labels.
 nlohmann::json RenderService(const RenderContext& context, const std::string& name, const nlohmann::json& selector);
 // A PodDisruptionBudget that lets one pod at a time go.

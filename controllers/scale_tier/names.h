@@ -4,18 +4,16 @@
 #include <algorithm>
 #include <string>
 
+#include "controllers/ladder/names.h"
+
 namespace pgtier::controllers::scale_tier {
 
 inline constexpr char kPolicyLabel[] = "pgtier.dev/policy";
 inline constexpr char kInstanceLabel[] = "pgtier.dev/instance";
 inline constexpr char kEndpointLabel[] = "pgtier.dev/endpoint";   // on poolers: which of those below
-inline constexpr char kUseLabel[] = "pgtier.dev/use";             // on Secrets that pgtier may read: postgres | http
-inline constexpr char kHashAnnotation[] = "pgtier.dev/hash";      // of an object as it was rendered
 inline constexpr char kConfigAnnotation[] = "pgtier.dev/config";  // on pods: makes the kubelet sync their volumes
 inline constexpr char kDrainingAnnotation[] = "pgtier.dev/draining-since";  // on Deployments of a former pooler
-inline constexpr char kPausedAnnotation[] = "pgtier.dev/paused";
-inline constexpr char kApproveAnnotation[] = "pgtier.dev/approve";  // on policies: hash of the plan that may run
-inline constexpr char kPromoteAnnotation[] = "pgtier.dev/promote";  // on policies: <instance>/<id>
+inline constexpr char kPromoteAnnotation[] = "pgtier.dev/promote";          // on policies: <instance>/<id>
 inline constexpr char kPromotionAnnotation[] =
     "pgtier.dev/promotion";                                   // on Service <policy>-primary: how far it has come
 inline constexpr char kTermAnnotation[] = "pgtier.dev/term";  // on that Service: how many promotions there were

@@ -5,21 +5,6 @@
 namespace pgtier::controllers::scale_tier {
 namespace {
 
-// A condition whose change people are told of.
-struct Watched {
-  const char* type;
-  const char* bad_status;  // The status that is a warning.
-  const char* bad_reason;
-  const char* good_reason;
-  const char* good_words;
-};
-
-constexpr Watched kWatched[] = {
-    {"Ready", "False", "NotReady", "Ready", "it serves as specified"},
-    {"Stalled", "True", "Stalled", "Unstalled", "nobody needs to act any more"},
-    {"MetricsAvailable", "False", "MetricsUnavailable", "MetricsAvailable", "every reading is there"},
-    {"Degraded", "True", "Degraded", "Recovered", "it is as specified again"}};
-
 void NoteReplicas(const crds::ScaleTierPolicyStatus& before, const crds::ScaleTierPolicyStatus& after,
                   std::vector<Note>& notes) {
   for (const crds::ReplicaStatus& replica : after.replicas) {
@@ -44,31 +29,7 @@ void NoteReplicas(const crds::ScaleTierPolicyStatus& before, const crds::ScaleTi
 
 std::vector<Note> MakeNotes(const crds::ScaleTierPolicyStatus& before, const crds::ScaleTierPolicyStatus& after) {
   std::vector<Note> notes;
-  if (!after.target_tier.empty() && after.target_tier != before.target_tier) {
-    std::string why;
-    for (const crds::TierStatus& tier : after.tiers) {
-      if (tier.name == after.target_tier) why = tier.message;
-    }
-    notes.push_back({false, "TierChangeStarted", after.tier + " to " + after.target_tier + ": " + why});
-  }
-  if (after.tier != before.tier && !after.tier.empty()) {
-    std::string from = before.tier.empty() ? "" : " from " + before.tier;
-    std::string why;
-    for (const crds::TierStatus& tier : after.tiers) {
-      if (tier.name == after.tier) why = tier.message;
-    }
-    notes.push_back({false, "TierEntered", "entered " + after.tier + from + ": " + why});
-  }
-  if (!after.plan.approved_by.empty() && (before.plan.approved_by.empty() || before.plan.hash != after.plan.hash)) {
-    notes.push_back({false, "PlanApproved",
-                     "plan " + after.plan.hash + ", " + after.plan.from + " to " + after.plan.to + ", approved by " +
-                         after.plan.approved_by});
-  }
-  const crds::Condition* asks = crds::FindCondition(after.conditions, "ApprovalRequired");
-  const crds::Condition* asked = crds::FindCondition(before.conditions, "ApprovalRequired");
-  if (asks != nullptr && asks->status == "True" && (asked == nullptr || asked->status != "True")) {
-    notes.push_back({false, "ApprovalRequired", asks->message});
-  }
+  NoteTiers(before, after, notes);
   if (const crds::PromotionStatus& promotion = after.promotion;
       promotion.phase != before.promotion.phase || promotion.request != before.promotion.request) {
     bool warns = promotion.phase == "Refused" || promotion.phase == "Returning" || promotion.phase == "Returned";
@@ -80,24 +41,7 @@ std::vector<Note> MakeNotes(const crds::ScaleTierPolicyStatus& before, const crd
     notes.push_back({false, "CertificatesRotated",
                      "a new authority and new certificates, as asked for by " + certificates.request});
   }
-  const crds::Condition* ready_before = crds::FindCondition(before.conditions, "Ready");
-  const crds::Condition* ready = crds::FindCondition(after.conditions, "Ready");
-  if (ready != nullptr && ready->reason.starts_with("WouldEnter") &&
-      (ready_before == nullptr || ready_before->reason != ready->reason)) {
-    notes.push_back({false, ready->reason, ready->message});
-  }
-  for (const Watched& watched : kWatched) {
-    const crds::Condition* was = crds::FindCondition(before.conditions, watched.type);
-    const crds::Condition* is = crds::FindCondition(after.conditions, watched.type);
-    if (is == nullptr) continue;
-    bool bad = is->status == watched.bad_status;
-    bool was_bad = was != nullptr && was->status == watched.bad_status;
-    // A policy that has only just come is not ready yet: no news.
-    bool first = was == nullptr && (std::string(watched.type) == "Ready" || !bad);
-    if (bad == was_bad || first) continue;
-    notes.push_back(
-        {bad, bad ? watched.bad_reason : watched.good_reason, is->message.empty() ? watched.good_words : is->message});
-  }
+  NoteConditions(before, after, notes);
   NoteReplicas(before, after, notes);
   if (const crds::ScalingStatus& scaling = after.scaling;
       scaling.changed_at.has_value() && scaling.changed_at != before.scaling.changed_at) {
@@ -124,23 +68,7 @@ void ExportMetrics(const Outcome& outcome, const crds::ScaleTierPolicyStatus& st
     labels[name] = value;
     return labels;
   };
-  for (const core::Tier& tier : outcome.resolved.ladder.tiers) {
-    metrics.Set("pgtier_tier", "1 for the tier that runs, 0 for the others.", with("tier", tier.name),
-                tier.name == status.tier ? 1 : 0);
-    for (const core::Trigger& trigger : tier.triggers) {
-      const core::TriggerMemory& memory = outcome.decision.triggers.at({tier.name, trigger.name});
-      Labels labels = with("tier", tier.name);
-      labels["trigger"] = trigger.name;
-      if (memory.observed.has_value()) {
-        metrics.Set("pgtier_trigger_value", "The last reading of a trigger, in its own unit.", labels,
-                    *memory.observed);
-      }
-      metrics.Set("pgtier_trigger_threshold", "The threshold of a trigger, in its own unit.", labels,
-                  trigger.threshold);
-      metrics.Set("pgtier_trigger_unknown", "1 while a trigger has no reading.", labels,
-                  memory.state == core::TriggerState::kUnknown ? 1 : 0);
-    }
-  }
+  ExportLadder(outcome.Ladder(), status, policy, metrics);
   const crds::Condition* ready = crds::FindCondition(status.conditions, "Ready");
   metrics.Set("pgtier_ready", "1 while the policy's database serves as specified.", policy,
               ready != nullptr && ready->status == "True" ? 1 : 0);

@@ -23,10 +23,4 @@ void ReadTriggers(const crds::ScaleTierPolicy& policy, const Resolved& resolved,
 Result<postgres::ConnectOptions> MonitorConnection(const Seen& seen, const crds::ScaleTierPolicy& policy,
                                                    const HostCheck& check, Deadline deadline);
 
-// The text under `key` of a Secret that a policy names; empty for an empty name. It is read only when its owner
-// labelled it pgtier.dev/use=`use` (http | postgres); else whoever may write policies could have any Secret of the
-// namespace sent somewhere. Errors begin with the reason of a reading: "SecretNotLabelled: …".
-Result<std::string> ReadUserSecret(kube::Client& client, const std::string& namespace_, const std::string& name,
-                                   const char* use, const char* key, Deadline deadline, const std::stop_token& stop);
-
 }  // namespace pgtier::controllers::scale_tier

@@ -4,6 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "controllers/ladder/conditions.h"
+#include "controllers/ladder/notes.h"
+#include "controllers/ladder/status.h"
 #include "controllers/scale_tier/plan.h"
 #include "controllers/scale_tier/scaling.h"
 #include "controllers/scale_tier/seen.h"
@@ -25,13 +28,14 @@ struct Outcome {
   WallTime now;
   Scaling scaling = {};
 
-  // Whether anything may be planned and done at all.
-  [[nodiscard]] bool Acts() const {
-    return !resolved.ladder.observe_only && !paused && policy.problems.empty() &&
-           resolved.WholePolicyUnavailable().empty();
+  [[nodiscard]] LadderPass Ladder() const {
+    return {policy.meta, policy.spec, policy.problems,  resolved,     resolved.ladder, decision,
+            now,         failure,     plan.waiting_for, needs_person, paused};
   }
+  // Whether anything may be planned and done at all.
+  [[nodiscard]] bool Acts() const { return controllers::Acts(Ladder()); }
   // The tier of `decision.to` runs as specified, as read back.
-  [[nodiscard]] bool Complete() const { return failure.empty() && plan.waiting_for.empty(); }
+  [[nodiscard]] bool Complete() const { return Ladder().Complete(); }
 };
 
 // The tier that runs: by status, unless the database has recorded another one that no change under way explains. Then
@@ -51,11 +55,6 @@ bool MustWrite(const crds::ScaleTierPolicyStatus& before, const crds::ScaleTierP
                const Resolved& resolved, std::optional<WallTime> last_write, WallTime now);
 
 // What a person would want to be told of, between two statuses.
-struct Note {
-  bool warning = false;
-  std::string reason;
-  std::string message;
-};
 std::vector<Note> MakeNotes(const crds::ScaleTierPolicyStatus& before, const crds::ScaleTierPolicyStatus& after);
 
 // The policy's series in /metrics.

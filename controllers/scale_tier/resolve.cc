@@ -6,7 +6,6 @@ namespace pgtier::controllers::scale_tier {
 namespace {
 
 constexpr int kDefaultPort = 5432;
-constexpr Duration kDefaultCooldown = std::chrono::minutes(30);
 
 void Merge(PoolerSettings& settings, const crds::Pooler& delta) {
   // An image is of one engine: the base's does not go with another one of the tier.
@@ -70,18 +69,6 @@ TierSettings ResolveTier(const crds::ScaleTierPolicySpec& spec, const crds::Tier
   settings.max_lag = own.max_lag.value_or(base.max_lag.value_or(settings.max_lag));
   settings.drain_timeout = own.drain_timeout.value_or(base.drain_timeout.value_or(settings.drain_timeout));
   return settings;
-}
-
-core::Trigger ResolveTrigger(const crds::TriggerSpec& spec, Duration interval, bool may_leave) {
-  core::Trigger trigger = spec.rule;
-  // A window must outlive a few missed readings; of a long one, a twentieth.
-  auto gap = [&](Duration window) {
-    return spec.rule.gap == Duration::zero() ? std::max(3 * interval, window / 20) : spec.rule.gap;
-  };
-  trigger.gap = gap(trigger.window);
-  if (!may_leave) trigger.leave.reset();
-  if (trigger.leave.has_value()) trigger.leave->gap = gap(trigger.leave->window);
-  return trigger;
 }
 
 // Collects what is written and not done.
@@ -206,37 +193,11 @@ std::vector<Refusal> FindRefusalsOfExternal(const crds::ExternalPostgres& extern
   return found;
 }
 
-core::Gate BlockedBy(const Resolved& resolved, const std::string& tier) {
-  for (const Refusal& refusal : resolved.refusals) {
-    if (refusal.tier == tier) return {"SpecRefused", refusal.why};
-  }
-  for (const Unavailable& gap : resolved.unavailable) {
-    if (gap.tier == tier) return {core::kNotAvailable, "this release does not do " + gap.field + " yet"};
-  }
-  return {};
-}
-
 }  // namespace
 
 const TierSettings* Resolved::Find(const std::string& tier) const {
   auto found = std::find_if(tiers.begin(), tiers.end(), [&](const TierSettings& each) { return each.name == tier; });
   return found == tiers.end() ? nullptr : &*found;
-}
-
-std::string Resolved::WholePolicyRefused() const {
-  std::string all;
-  for (const Refusal& refusal : refusals) {
-    if (refusal.tier.empty()) all += (all.empty() ? "" : "; ") + refusal.why;
-  }
-  return all;
-}
-
-std::string Resolved::WholePolicyUnavailable() const {
-  if (std::string refused = WholePolicyRefused(); !refused.empty()) return refused;
-  for (const Unavailable& gap : unavailable) {
-    if (gap.whole_policy) return "this release does not do " + gap.field + " yet";
-  }
-  return "";
 }
 
 void SetReplicas(int replicas, Resolved& resolved) {
@@ -248,9 +209,7 @@ void SetReplicas(int replicas, Resolved& resolved) {
 Resolved Resolve(const crds::ScaleTierPolicy& policy, const std::string& pgcat_image) {
   const crds::ScaleTierPolicySpec& spec = policy.spec;
   Resolved resolved;
-  constexpr Duration kShortest = std::chrono::seconds(1);
-  constexpr Duration kLongest = std::chrono::hours(1);
-  resolved.interval = std::clamp(spec.metrics_interval.value_or(resolved.interval), kShortest, kLongest);
+  resolved.interval = ResolveInterval(spec);
   resolved.endpoint = spec.endpoint_name.empty() ? policy.meta.name : spec.endpoint_name;
   resolved.unavailable = FindGaps(spec, pgcat_image);
   for (const crds::TierSpec& written : spec.tiers) {
@@ -258,31 +217,16 @@ Resolved Resolve(const crds::ScaleTierPolicy& policy, const std::string& pgcat_i
   }
   if (int remembered = policy.status.scaling.replicas; remembered > 0) SetReplicas(remembered, resolved);
   if (spec.external.has_value()) resolved.refusals = FindRefusalsOfExternal(*spec.external, resolved.tiers);
-  resolved.ladder.pin = spec.pin;
-  resolved.ladder.observe_only = spec.observe_only;
-  resolved.ladder.down = spec.down == "Automatic" ? core::Down::kAutomatic
-                         : spec.down == "Manual"  ? core::Down::kManual
-                                                  : core::Down::kNever;
-  for (const std::string& text : spec.maintenance_windows) {
-    // The schema's pattern has been checked by the apiserver; one that slipped through shuts the ladder, not opens it.
-    Result<core::MaintenanceWindow> window = core::ParseMaintenanceWindow(text);
-    resolved.ladder.windows.push_back(window.has_value() ? *window : core::MaintenanceWindow{});
-  }
-  resolved.ladder.cooldown = spec.cooldown.value_or(kDefaultCooldown);
+  resolved.ladder = ResolveLadder(spec);
   for (const crds::TierSpec& written : spec.tiers) {
-    core::Tier tier;
-    tier.name = written.name;
-    tier.match = written.match;
+    core::Tier tier = ResolveRung(written, resolved.interval, resolved.ladder.down);
     // Sharding rewrites tables: it is never begun without approval, even where the field is absent.
     tier.approval_required = written.approval == "Required" || (written.approval.empty() && written.sharding);
-    tier.blocked = BlockedBy(resolved, written.name);
+    tier.blocked = resolved.BlockedBy(written.name);
     if (written.citus.has_value()) {
       tier.not_executed = {core::kNotAvailable,
                            "its plan is approved, and this release does not carry out sharding: what status.plan lists "
                            "is left to a person"};
-    }
-    for (const crds::TriggerSpec& trigger : written.triggers) {
-      tier.triggers.push_back(ResolveTrigger(trigger, resolved.interval, resolved.ladder.down != core::Down::kNever));
     }
     resolved.ladder.tiers.push_back(std::move(tier));
   }

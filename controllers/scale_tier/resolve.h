@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "controllers/ladder/resolve.h"
 #include "core/ladder.h"
 #include "crds/scale_tier_policy.h"
 
@@ -47,33 +48,14 @@ struct TierSettings {
   [[nodiscard]] bool Scales() const { return max_replicas > enter_with; }
 };
 
-// A field that the schema takes and this release does not act on.
-struct Unavailable {
-  std::string field;  // "spec.tiers[2].sharding"
-  std::string tier;   // Only this tier cannot be entered; empty: see `whole_policy`.
-  bool whole_policy = false;
-};
-
-// What the schema takes and makes no sense as it stands: a person must change it.
-struct Refusal {
-  std::string why;   // Begins with the field.
-  std::string tier;  // Only this tier cannot be entered; empty: nothing can be done.
-};
-
-struct Resolved {
+struct Resolved : Limits {
   core::Ladder ladder;
   std::vector<TierSettings> tiers;  // In the ladder's order.
-  std::vector<Unavailable> unavailable;
-  std::vector<Refusal> refusals;
   Duration interval = std::chrono::seconds(15);
   std::string endpoint;  // Name of the Services that applications connect to.
 
   // The settings of that tier, or nullptr.
   [[nodiscard]] const TierSettings* Find(const std::string& tier) const;
-  // The refusals that let nothing be done, or empty.
-  [[nodiscard]] std::string WholePolicyRefused() const;
-  // Why nothing at all can be done, or empty: refused, or not available.
-  [[nodiscard]] std::string WholePolicyUnavailable() const;
 };
 
 // So many replicas run where a tier's bounds allow it: in each tier of which the load decides, the nearest that it

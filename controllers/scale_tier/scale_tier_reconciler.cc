@@ -2,9 +2,10 @@
 
 #include <algorithm>
 
+#include "controllers/ladder/approval.h"
+#include "controllers/ladder/memory.h"
 #include "controllers/scale_tier/change.h"
 #include "controllers/scale_tier/names.h"
-#include "core/words.h"
 #include "crds/scale_tier_policy_codec.h"
 #include "lib/base/log.h"
 
@@ -17,73 +18,6 @@ constexpr Duration kSoon = std::chrono::seconds(1);
 constexpr int kPatienceShare = 10;
 
 kube::ObjectKey KeyOf(const crds::ScaleTierPolicy& policy) { return {policy.meta.namespace_, policy.meta.name}; }
-
-bool IsPaused(const crds::ScaleTierPolicy& policy) {
-  auto found = policy.meta.annotations.find(kPausedAnnotation);
-  return found != policy.meta.annotations.end() && found->second != "false";
-}
-
-// Errors that come again however often one tries.
-bool NeedsPerson(Code code) {
-  return code == Code::kInvalidArgument || code == Code::kAlreadyExists || code == Code::kPermissionDenied ||
-         code == Code::kUnauthenticated;
-}
-
-std::string LeaveRule(const crds::TriggerSpec& trigger) {
-  if (!trigger.rule.leave.has_value()) return "";
-  return " leave " + std::to_string(static_cast<int>(trigger.rule.leave->comparison)) + " " +
-         std::to_string(trigger.rule.leave->threshold);
-}
-
-// What each trigger is judged by, so that a window opened under another rule is not taken for one under this.
-std::map<core::TriggerKey, std::string> RulesOf(const crds::ScaleTierPolicy& policy) {
-  std::map<core::TriggerKey, std::string> rules;
-  for (const crds::TierSpec& tier : policy.spec.tiers) {
-    for (const crds::TriggerSpec& trigger : tier.triggers) {
-      rules[{tier.name, trigger.rule.name}] = std::to_string(static_cast<int>(trigger.rule.comparison)) + " " +
-                                              std::to_string(trigger.rule.threshold) + " " + trigger.rule.source + " " +
-                                              trigger.pooler_metric + " " + trigger.query + LeaveRule(trigger);
-    }
-  }
-  return rules;
-}
-
-void CloseWindow(core::TriggerMemory& memory) {
-  memory.breached_since.reset();
-  memory.calm_since.reset();
-  memory.leave_since.reset();
-}
-
-void ForgetOtherRules(const std::map<core::TriggerKey, std::string>& now,
-                      const std::map<core::TriggerKey, std::string>& before,
-                      std::map<core::TriggerKey, core::TriggerMemory>& triggers) {
-  for (auto& [key, memory] : triggers) {
-    auto is = now.find(key);
-    auto was = before.find(key);
-    if (is == now.end() || was == before.end() || is->second != was->second) CloseWindow(memory);
-  }
-}
-
-// The memories that status holds, without the windows of triggers whose threshold or source is another one now.
-std::map<core::TriggerKey, core::TriggerMemory> TriggersInStatus(const crds::ScaleTierPolicy& policy,
-                                                                 const Resolved& resolved) {
-  std::map<core::TriggerKey, core::TriggerMemory> triggers;
-  for (const crds::TierStatus& tier : policy.status.tiers) {
-    std::optional<size_t> index = core::FindTier(resolved.ladder, tier.name);
-    for (const crds::Observation& before : tier.observations) {
-      core::TriggerMemory& memory = triggers[{tier.name, before.name}] = before.memory;
-      if (!index.has_value()) continue;
-      for (const core::Trigger& rule : resolved.ladder.tiers[*index].triggers) {
-        bool same = rule.comparison == core::Comparison::kDemand ||
-                    core::FormatValue(rule.threshold, rule.unit) == before.threshold;
-        if (rule.name != before.name) continue;
-        if (!same || rule.source != before.source) CloseWindow(memory);
-        if (core::DescribeLeave(rule) != before.leave) memory.leave_since.reset();
-      }
-    }
-  }
-  return triggers;
-}
 
 }  // namespace
 
@@ -112,7 +46,7 @@ Result<Requeue> ScaleTierReconciler::Reconcile(const kube::ObjectKey& key, Deadl
   seen.maintenance = std::any_of(resolved.ladder.windows.begin(), resolved.ladder.windows.end(),
                                  [&](const core::MaintenanceWindow& window) { return core::IsOpen(window, now); });
   core::Decision decision = Decide(*policy, resolved, seen, now);
-  Outcome outcome{*policy, resolved, seen, decision, {}, {}, false, IsPaused(*policy), now};
+  Outcome outcome{*policy, resolved, seen, decision, {}, {}, false, IsPaused(policy->meta), now};
   outcome.scaling = Scale(outcome);
   Carry(outcome, deadline, stop);
   PGTIER_RETURN_IF_ERROR(Report(outcome, deadline, stop));
@@ -144,12 +78,12 @@ core::Memory ScaleTierReconciler::Recall(const crds::ScaleTierPolicy& policy, co
   memory.tier = RunningTier(policy.status, resolved, seen);
   memory.target = policy.status.target_tier;
   if (!policy.status.history.empty()) memory.last_change = policy.status.history.front().at;
-  memory.triggers = TriggersInStatus(policy, resolved);
+  memory.triggers = TriggersInStatus(policy.status, resolved.ladder);
   std::lock_guard lock(mutex_);
   auto found = remembered_.find(KeyOf(policy));
   if (found != remembered_.end() && found->second.uid == policy.meta.uid) {
     memory.triggers = found->second.triggers;
-    ForgetOtherRules(RulesOf(policy), found->second.rules, memory.triggers);
+    ForgetOtherRules(JudgedBy(RulesIn(policy.spec.tiers)), found->second.rules, memory.triggers);
   }
   return memory;
 }
@@ -171,7 +105,7 @@ core::Decision ScaleTierReconciler::Decide(const crds::ScaleTierPolicy& policy, 
   if (remembered.uid != policy.meta.uid)
     remembered = Remembered{policy.meta.uid, {}, {}, std::nullopt, std::nullopt, {}, {}};
   remembered.triggers = decision.triggers;
-  remembered.rules = RulesOf(policy);
+  remembered.rules = JudgedBy(RulesIn(policy.spec.tiers));
   return decision;
 }
 

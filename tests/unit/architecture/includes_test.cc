@@ -27,13 +27,14 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"lib/observe", {"lib/base", "lib/http", "lib/postgres", "lib/poolers", "core"}},
     {"crds", {"lib/base", "core"}},
     {"controllers/runtime", {"lib/base", "lib/kube"}},
+    {"controllers/ladder", {"lib/base", "lib/kube", "lib/postgres", "lib/observe", "core", "crds"}},
     {"controllers/scale_tier",
      {"lib/base", "lib/kube", "lib/postgres", "lib/poolers", "lib/observe", "lib/pki", "core", "crds",
-      "controllers/runtime", "sql"}},
+      "controllers/ladder", "controllers/runtime", "sql"}},
     {"operator",
      {"lib/base", "lib/http", "lib/kube", "lib/observe", "core", "crds", "controllers/runtime",
       "controllers/scale_tier"}},
-    {"cli", {"lib/base", "lib/http", "lib/kube", "core", "crds", "controllers/scale_tier"}},
+    {"cli", {"lib/base", "lib/http", "lib/kube", "core", "crds", "controllers/ladder", "controllers/scale_tier"}},
     {"demo/load", {"lib/base", "lib/postgres"}},
 };
 
@@ -47,8 +48,8 @@ const std::map<std::string, std::set<std::string>> kOwners = {
     {"yaml-cpp/", {"lib/kube"}},
     {"CLI/", {"operator", "cli", "demo/load"}},
     {"nlohmann/",
-     {"lib/kube", "lib/observe", "crds", "controllers/runtime", "controllers/scale_tier", "operator", "cli",
-      "demo/load"}},
+     {"lib/kube", "lib/observe", "crds", "controllers/ladder", "controllers/runtime", "controllers/scale_tier",
+      "operator", "cli", "demo/load"}},
 };
 
 std::string FolderOf(const std::string& path) {
