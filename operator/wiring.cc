@@ -6,11 +6,12 @@
 #include <mutex>
 #include <thread>
 
+#include "controllers/ladder/policy_cache.h"
 #include "controllers/runtime/controller.h"
 #include "controllers/scale_tier/names.h"
-#include "controllers/scale_tier/policy_cache.h"
 #include "controllers/scale_tier/resources.h"
 #include "controllers/scale_tier/scale_tier_reconciler.h"
+#include "crds/scale_tier_policy_codec.h"
 #include "lib/base/log.h"
 #include "lib/base/random.h"
 #include "lib/http/server.h"
@@ -21,6 +22,7 @@ namespace pgtier {
 namespace {
 
 namespace scale_tier = controllers::scale_tier;
+using ScalePolicies = controllers::PolicyCache<crds::ScaleTierPolicy>;
 
 constexpr Duration kDrain = std::chrono::seconds(30);
 // How often memory that was freed goes back to the kernel; it takes milliseconds.
@@ -76,8 +78,8 @@ class Operator {
 
  private:
   void MakeCaches() {
-    policies_ = std::make_unique<scale_tier::PolicyCache>(
-        client_.get(), flags_.watch_namespace,
+    policies_ = std::make_unique<ScalePolicies>(
+        client_.get(), scale_tier::kScaleTierPolicies, crds::DecodeScaleTierPolicy, flags_.watch_namespace,
         [this](const kube::ObjectKey& key, bool first) {
           queue_.Add(key, first ? kube::WorkQueue::Priority::kLow : kube::WorkQueue::Priority::kHigh);
         },
@@ -181,7 +183,7 @@ class Operator {
   std::unique_ptr<kube::Client> client_;
   std::unique_ptr<kube::EventRecorder> events_;
   std::unique_ptr<observe::Prometheus> prometheus_;
-  std::unique_ptr<scale_tier::PolicyCache> policies_;
+  std::unique_ptr<ScalePolicies> policies_;
   std::unique_ptr<kube::ObjectCache> children_;
   std::unique_ptr<scale_tier::ScaleTierReconciler> reconciler_;
   std::unique_ptr<controllers::Controller> controller_;

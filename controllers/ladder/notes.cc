@@ -1,5 +1,7 @@
 #include "controllers/ladder/notes.h"
 
+#include "lib/base/log.h"
+
 namespace pgtier::controllers {
 namespace {
 
@@ -67,6 +69,24 @@ void NoteConditions(const crds::LadderStatus& before, const crds::LadderStatus& 
     notes.push_back(
         {bad, bad ? watched.bad_reason : watched.good_reason, is->message.empty() ? watched.good_words : is->message});
   }
+}
+
+Status Publish(const kube::Resource& resource, const crds::Meta& policy, const nlohmann::json& status,
+               const std::vector<Note>& notes, kube::Client& client, kube::EventRecorder& events, Deadline deadline,
+               const std::stop_token& stop) {
+  nlohmann::json object{
+      {"metadata",
+       {{"namespace", policy.namespace_}, {"name", policy.name}, {"resourceVersion", policy.resource_version}}},
+      {"status", status}};
+  Result<nlohmann::json> written = client.ApplyStatus(resource, object, deadline, stop);
+  if (!written.has_value()) return written.error().WithContext("write status");
+  kube::ObjectReference regarding{resource.ApiVersion(), std::string(resource.kind), policy.namespace_, policy.name,
+                                  policy.uid};
+  for (const Note& note : notes) {
+    log::Info(note.message, {{"event", note.reason}});
+    events.Record({regarding, note.warning, note.reason, "Reconcile", note.message});
+  }
+  return {};
 }
 
 void ExportLadder(const LadderPass& pass, const crds::LadderStatus& status, const Labels& policy, Metrics& metrics) {

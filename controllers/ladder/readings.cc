@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "controllers/ladder/names.h"
-#include "lib/base/base64.h"
+#include "controllers/ladder/objects.h"
 #include "lib/kube/json.h"
 #include "lib/observe/http_json.h"
 #include "lib/observe/sql_reading.h"
@@ -93,9 +93,8 @@ core::Reading NotRead(const core::Trigger& rule) {
   return Reading::Unknown(std::string(core::kNotAvailable) + ": this release does not read " + rule.source);
 }
 
-Result<std::string> ReadUserSecret(kube::Client& client, const std::string& namespace_, const std::string& name,
-                                   const char* use, const char* key, Deadline deadline, const std::stop_token& stop) {
-  if (name.empty()) return std::string();
+Result<nlohmann::json> GetUserSecret(kube::Client& client, const std::string& namespace_, const std::string& name,
+                                     const char* use, Deadline deadline, const std::stop_token& stop) {
   Result<nlohmann::json> secret = client.Get(kube::kSecrets, {namespace_, name}, deadline, stop);
   if (!secret.has_value()) {
     if (secret.error().code != Code::kNotFound) return secret.error().WithContext("SecretUnreadable");
@@ -105,7 +104,14 @@ Result<std::string> ReadUserSecret(kube::Client& client, const std::string& name
     return MakeError(Code::kPermissionDenied,
                      "SecretNotLabelled: Secret " + name + " lacks the label " + kUseLabel + "=" + use);
   }
-  std::string text = DecodeBase64(kube::StringAt(*secret, {"data", key})).value_or("");
+  return secret;
+}
+
+Result<std::string> ReadUserSecret(kube::Client& client, const std::string& namespace_, const std::string& name,
+                                   const char* use, const char* key, Deadline deadline, const std::stop_token& stop) {
+  if (name.empty()) return std::string();
+  PGTIER_ASSIGN_OR_RETURN(nlohmann::json secret, GetUserSecret(client, namespace_, name, use, deadline, stop));
+  std::string text = SecretText(&secret, key);
   if (text.empty()) {
     return MakeError(Code::kFailedPrecondition, "SecretIncomplete: Secret " + name + " has no key " + key);
   }

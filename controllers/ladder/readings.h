@@ -41,9 +41,13 @@ core::Reading ReadPrometheus(const crds::Meta& policy, const crds::LadderSpec& s
 // Of a source that this release, or this kind of policy, does not read.
 core::Reading NotRead(const core::Trigger& rule);
 
-// The text under `key` of a Secret that a policy names; empty for an empty name. It is read only when its owner
-// labelled it pgtier.dev/use=`use` (http | postgres); else whoever may write policies could have any Secret of the
-// namespace sent somewhere. Errors begin with the reason of a reading: "SecretNotLabelled: …".
+// A Secret that a policy names. It is read only when its owner labelled it pgtier.dev/use=`use` (http | postgres); else
+// whoever may write policies could have any Secret of the namespace sent somewhere. Errors begin with the reason of a
+// reading: "SecretNotLabelled: …".
+Result<nlohmann::json> GetUserSecret(kube::Client& client, const std::string& namespace_, const std::string& name,
+                                     const char* use, Deadline deadline, const std::stop_token& stop);
+
+// The text under a key of it; empty for an empty name.
 Result<std::string> ReadUserSecret(kube::Client& client, const std::string& namespace_, const std::string& name,
                                    const char* use, const char* key, Deadline deadline, const std::stop_token& stop);
 

@@ -9,7 +9,6 @@
 #include "controllers/scale_tier/observe_readings.h"
 #include "controllers/scale_tier/report.h"
 #include "controllers/scale_tier/resources.h"
-#include "lib/base/base64.h"
 #include "lib/base/quantity.h"
 #include "lib/base/time_format.h"
 #include "lib/kube/json.h"
@@ -18,32 +17,6 @@ namespace pgtier::controllers::scale_tier {
 namespace {
 
 using Json = nlohmann::json;
-
-Status ReadOwned(kube::Client& client, kube::ObjectCache* children, const crds::Meta& policy, Seen& seen,
-                 Deadline deadline, const std::stop_token& stop) {
-  const kube::ObjectKey owner{policy.namespace_, policy.name};
-  auto keep = [&](const kube::Resource& resource, Json object) {
-    std::string name = kube::KeyOf(object).name;
-    seen.objects[{std::string(resource.plural), std::move(name)}] = std::move(object);
-  };
-  if (children != nullptr) {
-    PGTIER_ASSIGN_OR_RETURN(auto owned, children->Read(owner, deadline, stop));
-    for (kube::ObjectCache::Object& each : owned) keep(*each.resource, std::move(each.object));
-    return {};
-  }
-  for (const kube::Resource& resource : kOwned) {
-    PGTIER_ASSIGN_OR_RETURN(std::vector<Json> owned,
-                            kube::ListByLabel(client, resource, kPolicyLabel, owner, deadline, stop));
-    for (Json& object : owned) keep(resource, std::move(object));
-  }
-  return {};
-}
-
-// The text under a key of a Secret, or empty.
-std::string SecretText(const Json* secret, const char* key) {
-  if (secret == nullptr) return "";
-  return DecodeBase64(kube::StringAt(*secret, {"data", key})).value_or("");
-}
 
 Certificates ReadCertificates(const Seen& seen, const std::string& policy) {
   Certificates read;
@@ -78,49 +51,12 @@ std::optional<Credentials> ReadCredentials(const Seen& seen, const std::string& 
 // How long nodes have to lead a Service to a pod that has become ready; kube-proxy takes up to a second on a quiet one.
 constexpr Duration kServiceDelay = std::chrono::seconds(3);
 
-// The condition Ready of a pod that has it and is not going away, or nullptr.
-const Json* ReadyCondition(const Json& pod) {
-  const Json& conditions = kube::At(pod, {"status", "conditions"});
-  if (!conditions.is_array() || kube::At(pod, {"metadata"}).contains("deletionTimestamp")) return nullptr;
-  auto found = std::find_if(conditions.begin(), conditions.end(), [](const Json& condition) {
-    return kube::StringAt(condition, {"type"}) == "Ready" && kube::StringAt(condition, {"status"}) == "True";
-  });
-  return found == conditions.end() ? nullptr : &*found;
-}
-
-bool IsReady(const Json& pod) { return ReadyCondition(pod) != nullptr; }
-
 // By the kubelet's clock and ours: where they differ by much, one that is newly ready is noticed late or for long.
 bool IsNewlyReady(const Json& pod, WallTime now) {
   const Json* ready = ReadyCondition(pod);
   if (ready == nullptr) return false;
   auto since = ParseTime(kube::StringAt(*ready, {"lastTransitionTime"}));
   return since.has_value() && now < *since + std::chrono::duration_cast<WallTime::duration>(kServiceDelay);
-}
-
-// Why a pod does not run, from the states of its containers or its scheduling.
-std::string TroubleOf(const Json& pod) {
-  const Json& containers = kube::At(pod, {"status", "containerStatuses"});
-  if (containers.is_array()) {
-    for (const Json& container : containers) {
-      std::string reason = kube::StringAt(container, {"state", "waiting", "reason"});
-      if (reason.empty() || reason == "ContainerCreating" || reason == "PodInitializing") continue;
-      std::string message = kube::StringAt(container, {"state", "waiting", "message"});
-      if (!message.empty()) reason.append(": ").append(message);
-      std::string last = kube::StringAt(container, {"lastState", "terminated", "message"});
-      if (!last.empty()) reason.append(": ").append(last);
-      return reason;
-    }
-  }
-  const Json& conditions = kube::At(pod, {"status", "conditions"});
-  if (conditions.is_array()) {
-    for (const Json& condition : conditions) {
-      if (kube::StringAt(condition, {"type"}) != "PodScheduled") continue;
-      if (kube::StringAt(condition, {"status"}) == "True") continue;
-      return kube::StringAt(condition, {"reason"}) + ": " + kube::StringAt(condition, {"message"});
-    }
-  }
-  return "";
 }
 
 // Whether a pod, as in a template too, has a certificate mounted.
@@ -243,15 +179,22 @@ Duration LongestLag(const Resolved& resolved) {
 
 }  // namespace
 
+Result<Seen> ObserveObjects(kube::Client& client, kube::ObjectCache* children, const kube::ObjectKey& policy,
+                            WallTime now, Deadline deadline, const std::stop_token& stop) {
+  Seen seen;
+  PGTIER_ASSIGN_OR_RETURN(seen.objects, ReadOwned(client, children, kOwned, kPolicyLabel, policy, deadline, stop));
+  seen.credentials = ReadCredentials(seen, policy.name);
+  FindInstances(policy.name, now, seen);
+  if (!seen.instances.empty() || seen.Object(kube::kServices, PrimaryService(policy.name)) != nullptr) {
+    seen.primary_ordinal = PrimaryOrdinal(seen, policy.name);
+  }
+  return seen;
+}
+
 Result<Seen> Observer::Observe(const crds::ScaleTierPolicy& policy, const Resolved& resolved, WallTime now,
                                Deadline deadline, const std::stop_token& stop) {
-  Seen seen;
-  PGTIER_RETURN_IF_ERROR(ReadOwned(*client_, children_, policy.meta, seen, deadline, stop));
-  seen.credentials = ReadCredentials(seen, policy.meta.name);
-  if (policy.spec.managed.has_value()) {
-    FindInstances(policy.meta.name, now, seen);
-    seen.primary_ordinal = PrimaryOrdinal(seen, policy.meta.name);
-  }
+  const kube::ObjectKey key{policy.meta.namespace_, policy.meta.name};
+  PGTIER_ASSIGN_OR_RETURN(Seen seen, ObserveObjects(*client_, children_, key, now, deadline, stop));
   FindPoolers(seen);
   if (policy.spec.managed.has_value()) {
     AskStorageClasses(*client_, policy.spec.managed->storage_size, seen, deadline, stop);

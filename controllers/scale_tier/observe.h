@@ -15,6 +15,11 @@
 
 namespace pgtier::controllers::scale_tier {
 
+// What is told of a policy's Postgres by its objects alone: passwords, certificates, instances, and who the primary is.
+// Errors: those of listing them, where the cache can't answer.
+Result<Seen> ObserveObjects(kube::Client& client, kube::ObjectCache* children, const kube::ObjectKey& policy,
+                            WallTime now, Deadline deadline, const std::stop_token& stop);
+
 class Observer {
  public:
   // All outlive this; without `children` the policy's objects are listed in each pass. `check` is asked before an

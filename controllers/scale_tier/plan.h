@@ -5,6 +5,7 @@
 #include <variant>
 #include <vector>
 
+#include "controllers/ladder/pass_memory.h"
 #include "controllers/scale_tier/manifests.h"
 #include "core/decide.h"
 
@@ -134,12 +135,6 @@ struct Plan {
   std::vector<std::string> unavailable;
   // Clients of a former engine that this plan closes, for their time to finish is over.
   int64_t closed_clients = 0;
-};
-
-// What the passes before this one waited for, and how long already.
-struct Waited {
-  std::string what;
-  Duration how_long{0};
 };
 
 // `decision.to` is the tier to build or keep. Its parts come in an order that never takes reads away from a working

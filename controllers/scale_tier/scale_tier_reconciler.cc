@@ -12,11 +12,6 @@
 namespace pgtier::controllers::scale_tier {
 namespace {
 
-// While something is under way the next look is soon, and later the longer it takes; pods that become ready wake the
-// policy by themselves.
-constexpr Duration kSoon = std::chrono::seconds(1);
-constexpr int kPatienceShare = 10;
-
 kube::ObjectKey KeyOf(const crds::ScaleTierPolicy& policy) { return {policy.meta.namespace_, policy.meta.name}; }
 
 }  // namespace
@@ -24,7 +19,8 @@ kube::ObjectKey KeyOf(const crds::ScaleTierPolicy& policy) { return {policy.meta
 ScaleTierReconciler::ScaleTierReconciler(Parts parts)
     : parts_(std::move(parts)),
       observer_(parts_.client, parts_.prometheus, parts_.children, parts_.external_hosts),
-      actor_(parts_.client, parts_.external_hosts) {}
+      actor_(parts_.client, parts_.external_hosts),
+      memory_(parts_.clock) {}
 
 Result<Requeue> ScaleTierReconciler::Reconcile(const kube::ObjectKey& key, Deadline deadline,
                                                const std::stop_token& stop) {
@@ -50,47 +46,14 @@ Result<Requeue> ScaleTierReconciler::Reconcile(const kube::ObjectKey& key, Deadl
   outcome.scaling = Scale(outcome);
   Carry(outcome, deadline, stop);
   PGTIER_RETURN_IF_ERROR(Report(outcome, deadline, stop));
-  return Requeue{NextLook(outcome), !outcome.Complete() && !outcome.needs_person};
-}
-
-Waited ScaleTierReconciler::WaitedFor(const crds::ScaleTierPolicy& policy, const std::string* now_waiting_for) {
-  std::lock_guard lock(mutex_);
-  Remembered& remembered = remembered_[KeyOf(policy)];
-  MonoTime now = parts_.clock->MonoNow();
-  if (now_waiting_for != nullptr && remembered.waiting_for != *now_waiting_for) {
-    remembered.waiting_for = *now_waiting_for;
-    remembered.waiting_since = now;
-  }
-  return {remembered.waiting_for, now - remembered.waiting_since};
-}
-
-Duration ScaleTierReconciler::NextLook(const Outcome& outcome) {
-  Duration interval = outcome.resolved.interval;
-  const std::string& waiting = outcome.failure.empty() ? outcome.plan.waiting_for : outcome.failure;
-  Waited waited = WaitedFor(outcome.policy, &waiting);
-  if (outcome.Complete() || outcome.needs_person) return interval;
-  return std::clamp(waited.how_long / kPatienceShare, std::min(kSoon, interval), interval);
-}
-
-core::Memory ScaleTierReconciler::Recall(const crds::ScaleTierPolicy& policy, const Resolved& resolved,
-                                         const Seen& seen) {
-  core::Memory memory;
-  memory.tier = RunningTier(policy.status, resolved, seen);
-  memory.target = policy.status.target_tier;
-  if (!policy.status.history.empty()) memory.last_change = policy.status.history.front().at;
-  memory.triggers = TriggersInStatus(policy.status, resolved.ladder);
-  std::lock_guard lock(mutex_);
-  auto found = remembered_.find(KeyOf(policy));
-  if (found != remembered_.end() && found->second.uid == policy.meta.uid) {
-    memory.triggers = found->second.triggers;
-    ForgetOtherRules(JudgedBy(RulesIn(policy.spec.tiers)), found->second.rules, memory.triggers);
-  }
-  return memory;
+  return Requeue{memory_.NextLook(outcome.Ladder(), resolved.interval), !outcome.Complete() && !outcome.needs_person};
 }
 
 core::Decision ScaleTierReconciler::Decide(const crds::ScaleTierPolicy& policy, const Resolved& resolved,
                                            const Seen& seen, WallTime now) {
-  core::Memory memory = Recall(policy, resolved, seen);
+  PassMemory::Rules rules = JudgedBy(RulesIn(policy.spec.tiers));
+  core::Memory memory =
+      memory_.Recall(policy.meta, policy.status, resolved.ladder, RunningTier(policy.status, resolved, seen), rules);
   core::Decision decision = core::Decide(resolved.ladder, memory, seen.readings, now);
   bool tier_is_unknown = memory.tier.empty() && !seen.instances.empty() && !seen.primary.answered;
   if (tier_is_unknown && !resolved.ladder.observe_only) {
@@ -100,21 +63,19 @@ core::Decision ScaleTierReconciler::Decide(const crds::ScaleTierPolicy& policy, 
     decision.reason = "Recovering";
     decision.message = "the primary to say in which tier the database is";
   }
-  std::lock_guard lock(mutex_);
-  Remembered& remembered = remembered_[KeyOf(policy)];
-  if (remembered.uid != policy.meta.uid)
-    remembered = Remembered{policy.meta.uid, {}, {}, std::nullopt, std::nullopt, {}, {}};
-  remembered.triggers = decision.triggers;
-  remembered.rules = JudgedBy(RulesIn(policy.spec.tiers));
+  if (memory_.Remember(policy.meta, decision, std::move(rules))) {
+    std::lock_guard lock(mutex_);
+    scaling_.erase(KeyOf(policy));
+  }
   return decision;
 }
 
 Scaling ScaleTierReconciler::Scale(const Outcome& outcome) {
   std::lock_guard lock(mutex_);
-  Remembered& remembered = remembered_[KeyOf(outcome.policy)];
+  std::optional<core::ScalingMemory>& remembered = scaling_[KeyOf(outcome.policy)];
   Scaling scaling = DecideReplicas(outcome.policy, outcome.resolved, outcome.seen, outcome.decision, outcome.Acts(),
-                                   remembered.scaling, outcome.now);
-  remembered.scaling = scaling.memory;
+                                   remembered, outcome.now);
+  remembered = scaling.memory;
   return scaling;
 }
 
@@ -137,9 +98,9 @@ void ScaleTierReconciler::Carry(Outcome& outcome, Deadline deadline, const std::
   }
   RenderContext context{outcome.policy, resolved, parts_.images, parts_.network};
   bool recovering = outcome.decision.to.empty();
-  Result<Plan> plan =
-      recovering ? MakeRecoveryPlan(context, outcome.seen, *credentials)
-                 : MakePlan(context, outcome.seen, outcome.decision, *credentials, WaitedFor(outcome.policy, nullptr));
+  Result<Plan> plan = recovering ? MakeRecoveryPlan(context, outcome.seen, *credentials)
+                                 : MakePlan(context, outcome.seen, outcome.decision, *credentials,
+                                            memory_.WaitedFor(outcome.policy.meta));
   if (!plan.has_value()) return fail(plan.error());
   if (recovering && plan->waiting_for.empty()) plan->waiting_for = outcome.decision.message;
   outcome.plan = *std::move(plan);
@@ -152,40 +113,24 @@ Status ScaleTierReconciler::Report(const Outcome& outcome, Deadline deadline, co
   const crds::ScaleTierPolicy& policy = outcome.policy;
   crds::ScaleTierPolicyStatus status = MakeStatus(outcome);
   ExportMetrics(outcome, status, *parts_.metrics);
-  std::optional<WallTime> last_write;
-  {
-    std::lock_guard lock(mutex_);
-    last_write = remembered_[KeyOf(policy)].last_write;
-  }
+  std::optional<WallTime> last_write = memory_.LastWrite(policy.meta);
   if (!MustWrite(policy.status, status, outcome.resolved, last_write, outcome.now)) return {};
-
-  // The version makes it a compare-and-swap: a status derived from an old object is refused, and derived again.
-  nlohmann::json object{{"metadata",
-                         {{"namespace", policy.meta.namespace_},
-                          {"name", policy.meta.name},
-                          {"resourceVersion", policy.meta.resource_version}}},
-                        {"status", crds::EncodeStatus(status)}};
-  Result<nlohmann::json> written = parts_.client->ApplyStatus(kScaleTierPolicies, object, deadline, stop);
-  if (!written.has_value()) return written.error().WithContext("write status");
-  {
-    std::lock_guard lock(mutex_);
-    remembered_[KeyOf(policy)].last_write = outcome.now;
+  std::vector<Note> notes = MakeNotes(policy.status, status);
+  // Where the ladder would start: nothing was entered.
+  if (outcome.resolved.ladder.observe_only) {
+    std::erase_if(notes, [](const Note& note) { return note.reason == "TierEntered"; });
   }
-  kube::ObjectReference regarding{kScaleTierPolicies.ApiVersion(), std::string(kScaleTierPolicies.kind),
-                                  policy.meta.namespace_, policy.meta.name, policy.meta.uid};
-  for (const Note& note : MakeNotes(policy.status, status)) {
-    // Where the ladder would start: nothing was entered.
-    if (outcome.resolved.ladder.observe_only && note.reason == "TierEntered") continue;
-    log::Info(note.message, {{"event", note.reason}});
-    parts_.events->Record({regarding, note.warning, note.reason, "Reconcile", note.message});
-  }
+  PGTIER_RETURN_IF_ERROR(Publish(kScaleTierPolicies, policy.meta, crds::EncodeStatus(status), notes, *parts_.client,
+                                 *parts_.events, deadline, stop));
+  memory_.NoteWrite(policy.meta, outcome.now);
   return {};
 }
 
 void ScaleTierReconciler::Forget(const kube::ObjectKey& key) {
   parts_.metrics->Forget({{"namespace", key.namespace_}, {"policy", key.name}});
+  memory_.Forget(key);
   std::lock_guard lock(mutex_);
-  remembered_.erase(key);
+  scaling_.erase(key);
 }
 
 }  // namespace pgtier::controllers::scale_tier

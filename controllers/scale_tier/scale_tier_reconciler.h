@@ -7,6 +7,7 @@
 #include <mutex>
 #include <string>
 
+#include "controllers/ladder/pass_memory.h"
 #include "controllers/runtime/reconciler.h"
 #include "controllers/scale_tier/act.h"
 #include "controllers/scale_tier/observe.h"
@@ -42,34 +43,19 @@ class ScaleTierReconciler final : public Reconciler {
   Result<Requeue> Reconcile(const kube::ObjectKey& key, Deadline deadline, const std::stop_token& stop) override;
 
  private:
-  // What is kept of a policy between passes beside its status: readings are finer than what status holds. Lost with the
-  // process; status has what matters.
-  struct Remembered {
-    std::string uid;
-    std::map<core::TriggerKey, core::TriggerMemory> triggers;
-    std::map<core::TriggerKey, std::string> rules;  // What each trigger's memory was judged by.
-    std::optional<WallTime> last_write;
-    std::optional<core::ScalingMemory> scaling;
-    std::string waiting_for;   // What the last passes waited for,
-    MonoTime waiting_since{};  // and since when.
-  };
-
-  core::Memory Recall(const crds::ScaleTierPolicy& policy, const Resolved& resolved, const Seen& seen);
   core::Decision Decide(const crds::ScaleTierPolicy& policy, const Resolved& resolved, const Seen& seen, WallTime now);
   Scaling Scale(const Outcome& outcome);
   // Plans and acts, unless the policy only observes, is paused, or cannot be acted on.
   void Carry(Outcome& outcome, Deadline deadline, const std::stop_token& stop);
-  // How long the passes have waited for the same already.
-  Waited WaitedFor(const crds::ScaleTierPolicy& policy, const std::string* now_waiting_for);
-  Duration NextLook(const Outcome& outcome);
   Status Report(const Outcome& outcome, Deadline deadline, const std::stop_token& stop);
   void Forget(const kube::ObjectKey& key);
 
   Parts parts_;
   Observer observer_;
   Actor actor_;
+  PassMemory memory_;
   std::mutex mutex_;
-  std::map<kube::ObjectKey, Remembered> remembered_;
+  std::map<kube::ObjectKey, std::optional<core::ScalingMemory>> scaling_;  // Finer than what status holds.
 };
 
 }  // namespace pgtier::controllers::scale_tier

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "controllers/ladder/objects.h"
 #include "controllers/scale_tier/certificates.h"
 #include "controllers/scale_tier/promotion.h"
 #include "controllers/scale_tier/sharding.h"
@@ -105,7 +106,7 @@ struct Seen {
   // StorageClasses of volumes that should grow, and whether they let them; without those that could not be read.
   std::map<std::string, bool> storage_classes;
   // Live objects with the policy's label, by plural and name.
-  std::map<std::pair<std::string, std::string>, nlohmann::json> objects;
+  Objects objects;
   std::optional<Credentials> credentials;  // Absent before the Secrets were made.
   std::vector<InstanceSeen> instances;     // By ordinal.
   // The instance that takes writes, as the selector of Service <policy>-primary has it (docs/decisions/0051). 0: nobody

@@ -4,9 +4,10 @@
 #include <set>
 #include <thread>
 
+#include "controllers/ladder/policy_cache.h"
 #include "controllers/scale_tier/names.h"
-#include "controllers/scale_tier/policy_cache.h"
 #include "controllers/scale_tier/resources.h"
+#include "crds/scale_tier_policy_codec.h"
 #include "lib/http/client.h"
 #include "lib/kube/json.h"
 #include "lib/kube/object_cache.h"
@@ -17,7 +18,7 @@ namespace {
 
 using controllers::scale_tier::kOwned;
 using controllers::scale_tier::kPolicyLabel;
-using controllers::scale_tier::PolicyCache;
+using PolicyCache = controllers::PolicyCache<crds::ScaleTierPolicy>;
 using Json = nlohmann::json;
 using std::chrono::milliseconds;
 
@@ -68,8 +69,8 @@ class ReconcilerOnCaches : public ReconcilerTest {
         own_client_.get(), std::move(options), [this](const kube::ObjectKey& policy) { Wake(policy); },
         &cache_metrics_);
     policies_ = std::make_unique<PolicyCache>(
-        own_client_.get(), namespace_name(), [this](const kube::ObjectKey& policy, bool) { Wake(policy); },
-        &cache_metrics_);
+        own_client_.get(), kScaleTierPolicies, crds::DecodeScaleTierPolicy, namespace_name(),
+        [this](const kube::ObjectKey& policy, bool) { Wake(policy); }, &cache_metrics_);
     operator_ = std::make_unique<OneOperator>(
         own_client_.get(), [this](const kube::ObjectKey& key) { return policies_->Get(key); }, &clock_,
         children_.get());

@@ -32,7 +32,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
      {"lib/base", "lib/kube", "lib/postgres", "lib/poolers", "lib/observe", "lib/pki", "core", "crds",
       "controllers/ladder", "controllers/runtime", "sql"}},
     {"operator",
-     {"lib/base", "lib/http", "lib/kube", "lib/observe", "core", "crds", "controllers/runtime",
+     {"lib/base", "lib/http", "lib/kube", "lib/observe", "core", "crds", "controllers/ladder", "controllers/runtime",
       "controllers/scale_tier"}},
     {"cli", {"lib/base", "lib/http", "lib/kube", "core", "crds", "controllers/ladder", "controllers/scale_tier"}},
     {"demo/load", {"lib/base", "lib/postgres"}},

@@ -1,0 +1,72 @@
+#include "controllers/ladder/objects.h"
+
+#include <algorithm>
+
+#include "lib/base/base64.h"
+#include "lib/kube/json.h"
+
+namespace pgtier::controllers {
+
+using Json = nlohmann::json;
+
+Result<Objects> ReadOwned(kube::Client& client, kube::ObjectCache* cache, std::span<const kube::Resource> resources,
+                          const std::string& label, const kube::ObjectKey& owner, Deadline deadline,
+                          const std::stop_token& stop) {
+  Objects objects;
+  auto keep = [&](const kube::Resource& resource, Json object) {
+    std::string name = kube::KeyOf(object).name;
+    objects[{std::string(resource.plural), std::move(name)}] = std::move(object);
+  };
+  if (cache != nullptr) {
+    PGTIER_ASSIGN_OR_RETURN(auto owned, cache->Read(owner, deadline, stop));
+    for (kube::ObjectCache::Object& each : owned) keep(*each.resource, std::move(each.object));
+    return objects;
+  }
+  for (const kube::Resource& resource : resources) {
+    PGTIER_ASSIGN_OR_RETURN(std::vector<Json> owned, kube::ListByLabel(client, resource, label, owner, deadline, stop));
+    for (Json& object : owned) keep(resource, std::move(object));
+  }
+  return objects;
+}
+
+std::string SecretText(const Json* secret, const char* key) {
+  if (secret == nullptr) return "";
+  return DecodeBase64(kube::StringAt(*secret, {"data", key})).value_or("");
+}
+
+const Json* ReadyCondition(const Json& pod) {
+  const Json& conditions = kube::At(pod, {"status", "conditions"});
+  if (!conditions.is_array() || kube::At(pod, {"metadata"}).contains("deletionTimestamp")) return nullptr;
+  auto found = std::find_if(conditions.begin(), conditions.end(), [](const Json& condition) {
+    return kube::StringAt(condition, {"type"}) == "Ready" && kube::StringAt(condition, {"status"}) == "True";
+  });
+  return found == conditions.end() ? nullptr : &*found;
+}
+
+bool IsReady(const Json& pod) { return ReadyCondition(pod) != nullptr; }
+
+std::string TroubleOf(const Json& pod) {
+  const Json& containers = kube::At(pod, {"status", "containerStatuses"});
+  if (containers.is_array()) {
+    for (const Json& container : containers) {
+      std::string reason = kube::StringAt(container, {"state", "waiting", "reason"});
+      if (reason.empty() || reason == "ContainerCreating" || reason == "PodInitializing") continue;
+      std::string message = kube::StringAt(container, {"state", "waiting", "message"});
+      if (!message.empty()) reason.append(": ").append(message);
+      std::string last = kube::StringAt(container, {"lastState", "terminated", "message"});
+      if (!last.empty()) reason.append(": ").append(last);
+      return reason;
+    }
+  }
+  const Json& conditions = kube::At(pod, {"status", "conditions"});
+  if (conditions.is_array()) {
+    for (const Json& condition : conditions) {
+      if (kube::StringAt(condition, {"type"}) != "PodScheduled") continue;
+      if (kube::StringAt(condition, {"status"}) == "True") continue;
+      return kube::StringAt(condition, {"reason"}) + ": " + kube::StringAt(condition, {"message"});
+    }
+  }
+  return "";
+}
+
+}  // namespace pgtier::controllers
