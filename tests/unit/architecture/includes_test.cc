@@ -25,6 +25,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"lib/pgoutput", {"lib/base", "lib/postgres"}},
     {"core", {"lib/base"}},
     {"lib/observe", {"lib/base", "lib/http", "lib/postgres", "lib/poolers", "core"}},
+    {"shadow", {"lib/base", "lib/postgres", "sql"}},
     {"crds", {"lib/base", "core"}},
     {"controllers/runtime", {"lib/base", "lib/kube"}},
     {"controllers/ladder", {"lib/base", "lib/kube", "lib/postgres", "lib/observe", "core", "crds"}},

@@ -1,0 +1,176 @@
+#include "shadow/internal.h"
+#include "sql/shadow.h"
+
+namespace pgtier::shadow {
+namespace {
+
+using postgres::Connection;
+using postgres::Row;
+
+constexpr int64_t kCountedRows = 10'000;  // of an outbox; counting more costs more than it tells
+
+std::vector<std::string> Sources(const Spec& spec) {
+  std::vector<std::string> names;
+  for (const Table& table : spec.tables) names.push_back(table.source);
+  return names;
+}
+
+std::string TextOrEmpty(const Row& row, std::string_view column) { return std::string(row.Text(column).value_or("")); }
+
+Duration Seconds(double seconds) {
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(std::max(0.0, seconds)));
+}
+
+// The policy's own row; false when the database does not know it.
+Result<bool> ReadPolicy(Connection& connection, const Spec& spec, State& state, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(
+      auto rows, connection.Query("SELECT installed, version, tier, epoch, draining, pg_notification_queue_usage()"
+                                  " AS notify_usage, (SELECT count(*) FROM pgtier.shadow_dead_letters AS d"
+                                  " WHERE d.policy = s.policy) AS dead FROM pgtier.shadow_state AS s WHERE policy = $1",
+                                  {spec.policy}, deadline));
+  if (rows.empty()) return false;
+  const Row row = rows[0];
+  PGTIER_ASSIGN_OR_RETURN(state.installed, row.Get<bool>("installed"));
+  state.version = TextOrEmpty(row, "version");
+  PGTIER_ASSIGN_OR_RETURN(state.tier, ParseTier(TextOrEmpty(row, "tier")));
+  PGTIER_ASSIGN_OR_RETURN(state.epoch, row.Get<int64_t>("epoch"));
+  PGTIER_ASSIGN_OR_RETURN(state.draining, row.Get<bool>("draining"));
+  PGTIER_ASSIGN_OR_RETURN(state.notify_queue_usage, row.Get<double>("notify_usage"));
+  PGTIER_ASSIGN_OR_RETURN(state.dead_letters, row.Get<int64_t>("dead"));
+  return true;
+}
+
+// The spec's tables as the database knows them, and what waits in the outboxes of those that left.
+Status ReadTables(Connection& connection, const Spec& spec, State& state, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(
+      auto rows,
+      connection.Query(
+          "SELECT format('%I.%I', n.schema_name, n.table_name) AS source,"
+          " CASE WHEN t.id IS NOT NULL THEN format('%I.%I', t.history_schema, t.history_name) END AS history, t.id IS "
+          "NOT NULL AS known,"
+          " coalesce(t.installed AND pgtier.shadow_agrees(t.id), false) AS installed,"
+          " greatest(coalesce((SELECT sum(greatest(l.reltuples, 0)) FROM pg_partition_tree(p.history::regclass) AS i"
+          "   JOIN pg_class AS l ON l.oid = i.relid WHERE i.isleaf), c.reltuples, 0), 0)::bigint AS estimate"
+          " FROM unnest($2::text[]) WITH ORDINALITY AS e (name, place)"
+          " CROSS JOIN LATERAL pgtier.shadow_names(e.name) AS n"
+          " LEFT JOIN pgtier.shadow_tables AS t ON t.policy = $1 AND t.source_schema = n.schema_name"
+          "   AND t.source_name = n.table_name AND (t.installed OR t.source = pgtier.shadow_oid(n.schema_name, "
+          "n.table_name))"
+          " LEFT JOIN LATERAL pgtier.shadow_places(t.id) AS p ON true LEFT JOIN pg_class AS c ON c.oid = p.history"
+          " ORDER BY e.place",
+          {spec.policy, ArrayLiteral(Sources(spec))}, deadline));
+  for (const Row& row : rows) {
+    TableState table;
+    table.source = TextOrEmpty(row, "source");
+    PGTIER_ASSIGN_OR_RETURN(bool known, row.Get<bool>("known"));
+    if (known) {
+      table.history = TextOrEmpty(row, "history");
+      PGTIER_ASSIGN_OR_RETURN(table.installed, row.Get<bool>("installed"));
+      PGTIER_ASSIGN_OR_RETURN(table.history_rows_estimate, row.Get<int64_t>("estimate"));
+    }
+    state.tables.push_back(std::move(table));
+  }
+  PGTIER_ASSIGN_OR_RETURN(auto queues,
+                          connection.Query("SELECT o.source, q.depth, q.oldest FROM pgtier.shadow_outboxes($1) AS o"
+                                           " CROSS JOIN LATERAL pgtier.shadow_queue(o.id, $2::integer + 1) AS q",
+                                           {spec.policy, std::to_string(kCountedRows)}, deadline));
+  for (const Row& row : queues) {
+    PGTIER_ASSIGN_OR_RETURN(auto depth, row.Get<int64_t>("depth"));
+    PGTIER_ASSIGN_OR_RETURN(auto oldest, row.Get<double>("oldest"));
+    state.queue_depth += depth;
+    state.oldest = std::max(state.oldest, Seconds(oldest));
+    for (TableState& table : state.tables) {
+      if (table.source == row.Text("source")) table.queued = depth;
+    }
+  }
+  return {};
+}
+
+Status ReadCdc(Connection& connection, const Spec& spec, State& state, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(auto marks,
+                          connection.Query("SELECT *, extract(epoch FROM clock_timestamp() - updated_at) AS age"
+                                           " FROM pgtier.shadow_checkpoint WHERE policy = $1",
+                                           {spec.policy}, deadline));
+  if (!marks.empty()) {
+    const Row row = marks[0];
+    CheckpointState mark;
+    mark.system_identifier = TextOrEmpty(row, "system_identifier");
+    PGTIER_ASSIGN_OR_RETURN(mark.timeline, row.Get<int64_t>("timeline"));
+    mark.slot = TextOrEmpty(row, "slot");
+    PGTIER_ASSIGN_OR_RETURN(mark.lsn, postgres::Lsn::Parse(TextOrEmpty(row, "lsn")));
+    PGTIER_ASSIGN_OR_RETURN(mark.epoch, row.Get<int64_t>("epoch"));
+    PGTIER_ASSIGN_OR_RETURN(mark.ended_epoch, row.Get<int64_t>("ended_epoch"));
+    PGTIER_ASSIGN_OR_RETURN(mark.age_seconds, row.Get<double>("age"));
+    state.checkpoint = std::move(mark);
+  }
+  if (spec.slot.empty()) return {};
+  // Columns of 17 are read by name out of jsonb: 15 and 16 lack them.
+  PGTIER_ASSIGN_OR_RETURN(
+      auto slots,
+      connection.Query("SELECT s.active, s.wal_status, s.safe_wal_size,"
+                       " coalesce((to_jsonb(s) ->> 'failover')::boolean, false) AS failover,"
+                       " coalesce((to_jsonb(s) ->> 'synced')::boolean, false) AS synced,"
+                       " coalesce(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()"
+                       "   ELSE pg_current_wal_lsn() END, s.restart_lsn), 0)::bigint AS retained"
+                       " FROM pg_replication_slots AS s WHERE s.slot_name = $1",
+                       {spec.slot}, deadline));
+  if (slots.empty()) return {};
+  const Row row = slots[0];
+  state.slot.exists = true;
+  PGTIER_ASSIGN_OR_RETURN(state.slot.active, row.Get<bool>("active"));
+  PGTIER_ASSIGN_OR_RETURN(state.slot.failover, row.Get<bool>("failover"));
+  PGTIER_ASSIGN_OR_RETURN(state.slot.synced_only, row.Get<bool>("synced"));
+  state.slot.wal_status = TextOrEmpty(row, "wal_status");
+  PGTIER_ASSIGN_OR_RETURN(state.slot.retained_bytes, row.Get<int64_t>("retained"));
+  PGTIER_ASSIGN_OR_RETURN(state.slot.safe_wal_size, row.Find<int64_t>("safe_wal_size"));
+  return {};
+}
+
+}  // namespace
+
+Result<State> Inspect(Connection& connection, const Spec& spec, Deadline deadline) {
+  State state;
+  PGTIER_ASSIGN_OR_RETURN(bool known, KnowsShadows(connection, deadline));
+  if (!known) return state;
+  PGTIER_ASSIGN_OR_RETURN(bool found, ReadPolicy(connection, spec, state, deadline));
+  if (!found) return state;
+  PGTIER_RETURN_IF_ERROR(ReadTables(connection, spec, state, deadline));
+  PGTIER_RETURN_IF_ERROR(ReadCdc(connection, spec, state, deadline));
+  return state;
+}
+
+Result<std::vector<Finding>> Preflight(Connection& connection, const Spec& spec, Tier target, Deadline deadline) {
+  std::vector<std::string> histories;
+  for (const Table& table : spec.tables) histories.push_back(table.history);
+  PGTIER_ASSIGN_OR_RETURN(
+      auto rows, connection.Query(sql::kShadowPreflight,
+                                  {ArrayLiteral(Sources(spec)), ArrayLiteral(histories), std::string(TierName(target))},
+                                  deadline));
+  std::vector<Finding> findings;
+  for (const Row& row : rows) {
+    Finding finding;
+    finding.code = TextOrEmpty(row, "code");
+    finding.object = TextOrEmpty(row, "object");
+    finding.message = TextOrEmpty(row, "message");
+    finding.cure = TextOrEmpty(row, "cure");
+    PGTIER_ASSIGN_OR_RETURN(finding.blocks, row.Get<bool>("blocks"));
+    findings.push_back(std::move(finding));
+  }
+  PGTIER_ASSIGN_OR_RETURN(bool known, KnowsShadows(connection, deadline));
+  if (!known) return findings;
+  PGTIER_ASSIGN_OR_RETURN(
+      auto others,
+      connection.Query("SELECT e.name, t.policy FROM unnest($2::text[]) AS e (name), pgtier.shadow_tables AS t"
+                       " WHERE t.installed AND t.policy <> $1 AND t.source = to_regclass(CASE"
+                       "  cardinality(parse_ident(e.name)) WHEN 1 THEN 'public.' || e.name ELSE e.name END)",
+                       {spec.policy, ArrayLiteral(Sources(spec))}, deadline));
+  for (const Row& row : others) {
+    std::string name = TextOrEmpty(row, "name");
+    std::string policy = TextOrEmpty(row, "policy");
+    findings.push_back(
+        {"OfAnotherPolicy", name, name + " belongs to the policy " + policy, "take it out of one of the two policies"});
+  }
+  return findings;
+}
+
+}  // namespace pgtier::shadow

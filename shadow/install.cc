@@ -1,0 +1,144 @@
+#include <set>
+#include <thread>
+
+#include "shadow/internal.h"
+
+namespace pgtier::shadow {
+namespace {
+
+using postgres::Connection;
+
+constexpr Duration kDrainPause = std::chrono::milliseconds(50);
+
+Status Call(Connection& admin, const std::string& sql, const postgres::Params& params, Deadline deadline) {
+  PGTIER_RETURN_IF_ERROR(admin.Query(sql, params, deadline));
+  return {};
+}
+
+Status RefuseWhatBlocks(const std::vector<Finding>& findings) {
+  for (const Finding& finding : findings) {
+    if (!finding.blocks) continue;
+    return MakeError(Code::kFailedPrecondition, finding.code + ": " + finding.message + "; " + finding.cure);
+  }
+  return {};
+}
+
+// The number of a table that is in the policy as the spec and the tier want it; nothing when there is work to do.
+Result<std::optional<int64_t>> Agreeing(Connection& admin, const Spec& spec, const Table& table, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(
+      auto rows, admin.Query("SELECT t.id FROM pgtier.shadow_tables AS t, pgtier.shadow_names($2) AS n"
+                             " WHERE t.policy = $1 AND t.installed AND t.source_schema = n.schema_name"
+                             "  AND t.source_name = n.table_name AND pgtier.shadow_agrees(t.id)"
+                             "  AND CASE WHEN $3 = '' THEN t.history_schema = n.schema_name AND"
+                             "                             t.history_name = (n.table_name || '_history')::name::text"
+                             "      ELSE (t.history_schema, t.history_name)"
+                             "           = (SELECT h.schema_name, h.table_name FROM"
+                             "              pgtier.shadow_names(coalesce(nullif($3, ''), 'x')) AS h) END",
+                             {spec.policy, table.source, table.history}, deadline));
+  if (rows.empty()) return std::optional<int64_t>();
+  PGTIER_ASSIGN_OR_RETURN(auto id, rows[0].Get<int64_t>(0));
+  return std::optional<int64_t>(id);
+}
+
+Result<int64_t> InstallTable(Connection& admin, const Spec& spec, const Table& table, Deadline deadline) {
+  int64_t id = 0;
+  PGTIER_RETURN_IF_ERROR(WithLockRetries(admin, "installing " + table.source, deadline, [&]() -> Status {
+    PGTIER_ASSIGN_OR_RETURN(auto rows, admin.Query("SELECT pgtier.shadow_install_table($1, $2, $3)",
+                                                   {spec.policy, table.source, table.history}, deadline));
+    PGTIER_ASSIGN_OR_RETURN(auto row, rows.Single());
+    PGTIER_ASSIGN_OR_RETURN(id, row.Get<int64_t>(0));
+    return {};
+  }));
+  return id;
+}
+
+// Takes the policy's tables out of it, but for those in `stay`.
+Status RemoveOthers(Connection& admin, const Spec& spec, const std::set<int64_t>& stay, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(
+      auto rows,
+      admin.Query("SELECT id, format('%I.%I', source_schema, source_name) AS source FROM pgtier.shadow_tables"
+                  " WHERE policy = $1 AND installed ORDER BY id",
+                  {spec.policy}, deadline));
+  for (const auto& row : rows) {
+    PGTIER_ASSIGN_OR_RETURN(auto id, row.Get<int64_t>("id"));
+    if (stay.contains(id)) continue;
+    PGTIER_ASSIGN_OR_RETURN(auto source, row.Get<std::string>("source"));
+    PGTIER_RETURN_IF_ERROR(WithLockRetries(admin, "removing " + source + " from the policy", deadline, [&]() -> Status {
+      return Call(admin, "SELECT pgtier.shadow_remove_table($1)", {std::to_string(id)}, deadline);
+    }));
+  }
+  return {};
+}
+
+Result<std::optional<std::string>> TierOf(Connection& admin, const Spec& spec, Deadline deadline) {
+  return Value(admin, "SELECT tier FROM pgtier.shadow_state WHERE policy = $1", {spec.policy}, deadline);
+}
+
+// Outboxes that no table of the policy writes to any more: dropped once the worker has emptied them.
+Status Sweep(Connection& admin, const Spec& spec, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(auto left, Value(admin,
+                                           "SELECT true FROM pgtier.shadow_tables AS t, pgtier.shadow_places(t.id) AS p"
+                                           " WHERE t.policy = $1 AND NOT t.installed AND p.outbox IS NOT NULL LIMIT 1",
+                                           {spec.policy}, deadline));
+  if (!left.has_value()) return {};
+  return WithLockRetries(admin, "dropping outboxes", deadline, [&]() -> Status {
+    return Call(admin, "SELECT set_config('lock_timeout', '600ms', true), pgtier.shadow_sweep($1)", {spec.policy},
+                deadline);
+  });
+}
+
+}  // namespace
+
+Status Install(Connection& admin, const Spec& spec, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(auto findings, Preflight(admin, spec, Tier::kTriggers, deadline));
+  PGTIER_RETURN_IF_ERROR(RefuseWhatBlocks(findings));
+  PGTIER_ASSIGN_OR_RETURN(bool known, KnowsShadows(admin, deadline));
+  std::optional<std::string> version;
+  if (known) {
+    PGTIER_ASSIGN_OR_RETURN(
+        version, Value(admin, "SELECT version FROM pgtier.shadow_state WHERE policy = $1 AND installed", {spec.policy},
+                       deadline));
+  }
+  if (version != InstalledVersion()) PGTIER_RETURN_IF_ERROR(InstallScripts(admin, deadline));
+  PGTIER_RETURN_IF_ERROR(Call(admin, "SELECT pgtier.shadow_set_policy($1, $2, $3, $4, $5)",
+                              {spec.policy, spec.actor_setting, spec.channel, spec.slot, InstalledVersion()},
+                              deadline));
+  PGTIER_ASSIGN_OR_RETURN(auto tier, TierOf(admin, spec, deadline));
+  std::set<int64_t> stay;
+  for (const Table& table : spec.tables) {
+    PGTIER_ASSIGN_OR_RETURN(auto agreeing, Agreeing(admin, spec, table, deadline));
+    if (!agreeing.has_value()) {
+      if (tier == "cdc") {
+        return MakeError(Code::kFailedPrecondition, "TablesFixedInCdc: " + table.source +
+                                                        " is not installed as it should be, and the policy is in cdc; "
+                                                        "go back to triggers, then change the tables");
+      }
+      PGTIER_ASSIGN_OR_RETURN(agreeing, InstallTable(admin, spec, table, deadline));
+    }
+    stay.insert(*agreeing);
+  }
+  PGTIER_RETURN_IF_ERROR(RemoveOthers(admin, spec, stay, deadline));
+  return Sweep(admin, spec, deadline);
+}
+
+Status Uninstall(Connection& admin, const Spec& spec, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(bool known, KnowsShadows(admin, deadline));
+  if (!known) return {};
+  PGTIER_ASSIGN_OR_RETURN(auto tier, TierOf(admin, spec, deadline));
+  if (!tier.has_value()) return {};
+  if (tier == "cdc") {
+    return MakeError(Code::kFailedPrecondition,
+                     "the policy is in cdc: go back to triggers first, so that nothing is lost");
+  }
+  PGTIER_RETURN_IF_ERROR(RemoveOthers(admin, spec, {}, deadline));
+  // No writer is left; what the outboxes hold is moved here, for the worker may be gone.
+  while (true) {
+    PGTIER_ASSIGN_OR_RETURN(auto empty, Value(admin, "SELECT pgtier.shadow_sweep($1)", {spec.policy}, deadline));
+    if (empty == "t") break;
+    PGTIER_ASSIGN_OR_RETURN(auto moved, Value(admin, "SELECT pgtier.shadow_drain_all($1)", {spec.policy}, deadline));
+    if (moved == "0") std::this_thread::sleep_for(kDrainPause);
+  }
+  return Call(admin, "SELECT pgtier.shadow_end_policy($1)", {spec.policy}, deadline);
+}
+
+}  // namespace pgtier::shadow
