@@ -28,6 +28,7 @@ struct ManagedPostgres {
   ResourceList requests;
   ResourceList limits;
   std::map<std::string, std::string> parameters;
+  std::optional<Duration> password_grace;  // How long former passwords stay valid.
   std::vector<std::string> extensions;
   std::map<std::string, std::string> node_selector;
   std::vector<Toleration> tolerations;
@@ -137,10 +138,12 @@ struct PromotionStatus {
 struct Rotation {
   std::string request;  // The annotation's value.
   std::optional<WallTime> at;
+  std::optional<WallTime> former_until = {};  // Of passwords: when those of before end; nothing: they have.
 };
 
 struct Rotations {
   Rotation certificates;
+  Rotation passwords;
 };
 
 // How many replicas the load asks for, in a tier whose readReplicas.max is above min.

@@ -14,6 +14,7 @@ ManagedPostgres DecodeManaged(const FieldReader& field) {
   managed.requests = field.Child("resources").StringMap("requests");
   managed.limits = field.Child("resources").StringMap("limits");
   managed.parameters = field.StringMap("parameters");
+  managed.password_grace = field.OptionalDuration("passwordGrace");
   managed.extensions = field.StringList("extensions");
   FieldReader scheduling = field.Child("scheduling");
   managed.node_selector = scheduling.StringMap("nodeSelector");
@@ -127,7 +128,10 @@ ScaleTierPolicyStatus DecodeStatus(const FieldReader& field) {
                       promotion.String("to"), promotion.String("message")};
   status.image = field.String("image");
   FieldReader certificates = field.Child("rotations").Child("certificates");
-  status.rotations.certificates = {certificates.String("request"), certificates.OptionalTime("at")};
+  status.rotations.certificates = {certificates.String("request"), certificates.OptionalTime("at"), {}};
+  FieldReader passwords = field.Child("rotations").Child("passwords");
+  status.rotations.passwords = {passwords.String("request"), passwords.OptionalTime("at"),
+                                passwords.OptionalTime("formerUntil")};
   FieldReader summary = field.Child("summary");
   status.summary = {summary.String("closest"), summary.String("replicas"), summary.String("pooler"),
                     summary.String("lag"), summary.String("endpoint")};

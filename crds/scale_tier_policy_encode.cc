@@ -39,6 +39,7 @@ void PutRotation(Json& object, const char* name, const Rotation& rotation) {
   if (rotation.request.empty()) return;
   Json& value = object["rotations"][name] = {{"request", rotation.request}};
   Put(value, "at", rotation.at);
+  Put(value, "formerUntil", rotation.former_until);
 }
 
 }  // namespace
@@ -59,6 +60,7 @@ Json EncodeStatus(const ScaleTierPolicyStatus& status) {
   Put(object, "image", status.image);
   if (status.closed_clients > 0) object["closedClients"] = status.closed_clients;
   PutRotation(object, "certificates", status.rotations.certificates);
+  PutRotation(object, "passwords", status.rotations.passwords);
   PutList(object, "replicas", status.replicas, EncodeReplica);
   if (status.scaling.replicas > 0) object["scaling"] = EncodeScaling(status.scaling);
   return object;

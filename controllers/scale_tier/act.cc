@@ -6,7 +6,6 @@
 #include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/observe_postgres.h"
 #include "lib/base/log.h"
-#include "lib/base/random.h"
 #include "lib/base/time_format.h"
 #include "lib/kube/json.h"
 #include "lib/poolers/pgbouncer_admin.h"
@@ -239,8 +238,8 @@ class Step {
     return Peer{ip, true, credentials_.tls.Trust()};
   }
   Result<postgres::Connection> OpenSuperuser(const std::string& ip) const {
-    return postgres::Connection::Open(ConnectTo(InstanceAt(ip), kSuperuser, credentials_.superuser, "postgres"),
-                                      deadline_, stop_);
+    return postgres::Connection::Open(ConnectTo(InstanceAt(ip), credentials_.AsSuperuser(), "postgres"), deadline_,
+                                      stop_);
   }
   Result<postgres::Connection> OpenPrimary() const { return OpenToAct(Primary(), credentials_, deadline_, stop_); }
 
@@ -274,17 +273,6 @@ Status Actor::Act(const Plan& plan, const crds::ScaleTierPolicy& policy, const S
     if (outcome.has_value()) outcome = std::move(done);
   }
   return outcome;
-}
-
-Result<Credentials> CompleteCredentials(const std::optional<Credentials>& known) {
-  constexpr size_t kLength = 32;
-  Credentials credentials = known.value_or(Credentials{});
-  for (std::string* password : {&credentials.superuser, &credentials.replication, &credentials.pooler,
-                                &credentials.monitor, &credentials.pooler_admin, &credentials.app}) {
-    if (!password->empty()) continue;
-    PGTIER_ASSIGN_OR_RETURN(*password, RandomToken(kLength));
-  }
-  return credentials;
 }
 
 }  // namespace pgtier::controllers::scale_tier

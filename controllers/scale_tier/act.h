@@ -26,7 +26,4 @@ class Actor {
   HostCheck check_;
 };
 
-// `known`, with whatever is missing in it drawn anew.
-Result<Credentials> CompleteCredentials(const std::optional<Credentials>& known);
-
 }  // namespace pgtier::controllers::scale_tier

@@ -6,6 +6,7 @@
 #include "controllers/scale_tier/observe_postgres.h"
 #include "lib/postgres/catalogue.h"
 #include "lib/postgres/objects.h"
+#include "lib/postgres/quote.h"
 #include "sql/scale_tier.h"
 
 namespace pgtier::controllers::scale_tier {
@@ -15,26 +16,45 @@ Status EnsureRoles(postgres::Connection& connection, const std::string& app, con
                    Deadline deadline) {
   struct Wanted {
     postgres::RoleSpec role;
-    const std::string& password;
+    std::string password;
   };
   auto role = [](const std::string& name) {
     postgres::RoleSpec spec;
     spec.name = name;
     return spec;
   };
-  std::vector<Wanted> roles = {{role(app), credentials.app},
+  // The owner, and who has the rights of looking up, are there in any case.
+  const PasswordRotation& rotation = credentials.rotation;
+  bool even = rotation.number % 2 == 0;
+  std::vector<Wanted> roles = {{role(app), even ? credentials.app : ""},
+                               {role(kPoolerRole), even ? credentials.pooler : ""},
                                {role(kReplicationRole), credentials.replication},
-                               {role(kPoolerRole), credentials.pooler},
                                {role(kMonitorRole), credentials.monitor}};
-  roles[1].role.replication = true;
+  roles[2].role.replication = true;
   roles[3].role.member_of = {"pg_monitor"};
-  for (const Wanted& wanted : roles) {
+  if (rotation.number > 0) {
+    roles.push_back({role(kAlternateAppRole), even ? "" : credentials.app});
+    roles.back().role.member_of = {app};
+    roles.push_back({role(kAlternatePoolerRole), even ? "" : credentials.pooler});
+    roles.back().role.member_of = {kPoolerRole};
+  }
+  for (Wanted& wanted : roles) {
+    bool is_former = wanted.password.empty();
+    wanted.role.login = !is_former || rotation.former;
     PGTIER_ASSIGN_OR_RETURN(postgres::Ensured ensured,
                             postgres::EnsureRole(connection, wanted.role, wanted.password, deadline));
-    if (ensured == postgres::Ensured::kCreated) continue;
+    if (is_former && !rotation.former) {
+      PGTIER_RETURN_IF_ERROR(postgres::ClearPassword(connection, wanted.role.name, deadline));
+    }
+    if (is_former || ensured == postgres::Ensured::kCreated) continue;
     PGTIER_RETURN_IF_ERROR(postgres::SetPassword(connection, wanted.role.name, wanted.password, deadline));
   }
-  return {};
+  if (rotation.number == 0) return {};
+  // What it makes belongs to the owner, and it may do what the owner may.
+  PGTIER_ASSIGN_OR_RETURN(std::string owner, postgres::QuoteLiteral(connection, app));
+  auto acts = connection.Execute(std::string("ALTER ROLE ") + kAlternateAppRole + " SET role = " + owner, deadline);
+  if (!acts.has_value()) return acts.error();
+  return postgres::SetPassword(connection, kSuperuser, credentials.superuser, deadline);
 }
 
 Status InstallExtensions(postgres::Connection& database, const std::vector<std::string>& extensions,
@@ -58,7 +78,7 @@ Result<postgres::Connection> OpenToAct(const Peer& peer, const Credentials& cred
                                        const std::stop_token& stop) {
   PGTIER_ASSIGN_OR_RETURN(
       postgres::Connection connection,
-      postgres::Connection::Open(ConnectTo(peer, kSuperuser, credentials.superuser, "postgres"), deadline, stop));
+      postgres::Connection::Open(ConnectTo(peer, credentials.AsSuperuser(), "postgres"), deadline, stop));
   PGTIER_ASSIGN_OR_RETURN(bool locked, postgres::TryAdvisoryLock(connection, kActLock, deadline));
   if (!locked) return MakeError(Code::kAborted, "another pgtier acts on this server now");
   return connection;
@@ -79,7 +99,7 @@ Status InstallOnPrimary(const Peer& peer, const crds::ManagedPostgres& managed, 
 
   PGTIER_ASSIGN_OR_RETURN(
       postgres::Connection database,
-      postgres::Connection::Open(ConnectTo(peer, kSuperuser, credentials.superuser, managed.database), deadline, stop));
+      postgres::Connection::Open(ConnectTo(peer, credentials.AsSuperuser(), managed.database), deadline, stop));
   PGTIER_RETURN_IF_ERROR(InstallExtensions(database, managed.extensions, deadline));
   Result<std::vector<postgres::Rows>> schema = database.Execute(sql::kScaleTierSchema, deadline);
   if (!schema.has_value()) return schema.error().WithContext("schema pgtier");
@@ -93,7 +113,7 @@ Status RecordTierOnPrimary(const Peer& peer, const crds::ManagedPostgres& manage
   PGTIER_ASSIGN_OR_RETURN(postgres::Connection lock, OpenToAct(peer, credentials, deadline, stop));
   PGTIER_ASSIGN_OR_RETURN(
       postgres::Connection database,
-      postgres::Connection::Open(ConnectTo(peer, kSuperuser, credentials.superuser, managed.database), deadline, stop));
+      postgres::Connection::Open(ConnectTo(peer, credentials.AsSuperuser(), managed.database), deadline, stop));
   return RecordTierIn(database, tier, epoch, deadline);
 }
 
@@ -139,7 +159,7 @@ Status PromoteServer(const PromoteInstance& action, const Peer& peer, const std:
   PGTIER_RETURN_IF_ERROR(postgres::Promote(server, deadline));
   PGTIER_ASSIGN_OR_RETURN(
       postgres::Connection state,
-      postgres::Connection::Open(ConnectTo(peer, kSuperuser, credentials.superuser, database), deadline, stop));
+      postgres::Connection::Open(ConnectTo(peer, credentials.AsSuperuser(), database), deadline, stop));
   // Where commits wait for a standby there may be none yet.
   PGTIER_ASSIGN_OR_RETURN(auto moved, state.Execute("SET synchronous_commit = local;"
                                                     "UPDATE pgtier.state SET epoch = epoch + 1, changed_at = now()",

@@ -3,6 +3,7 @@
 
 #include "controllers/scale_tier/manifests_common.h"
 #include "controllers/scale_tier/names.h"
+#include "controllers/scale_tier/passwords.h"
 
 namespace pgtier::controllers::scale_tier {
 namespace {
@@ -69,7 +70,7 @@ Result<poolers::PgBouncerSettings> PoolerSettingsFor(const RenderContext& contex
     SetExternal(*spec.external, credentials, settings);
     return settings;
   }
-  settings.auth_user = kPoolerRole;
+  settings.auth_user = PoolerRole(credentials.rotation.NumberTold());
   settings.auth_query = "SELECT usename, passwd FROM pgtier.pooler_lookup($1)";
   settings.auth_dbname = database;
   return settings;
@@ -95,7 +96,9 @@ poolers::PgBouncerSettings WithTls(poolers::PgBouncerSettings settings, bool ver
 Result<Json> RenderPoolerSecret(const RenderContext& context, const std::string& endpoint,
                                 const poolers::PgBouncerSettings* settings, const poolers::PgBouncerSettings* plain,
                                 const Credentials& credentials) {
-  std::map<std::string, std::string> users{{kPoolerAdmin, credentials.pooler_admin}};
+  const PasswordRotation& rotation = credentials.rotation;
+  std::map<std::string, std::string> users{
+      {kPoolerAdmin, rotation.Told() ? credentials.pooler_admin : rotation.pooler_admin}};
   Json files = Json::object();
   if (settings != nullptr) {
     PGTIER_ASSIGN_OR_RETURN(files[kIni], poolers::RenderIni(*settings));
@@ -108,7 +111,7 @@ Result<Json> RenderPoolerSecret(const RenderContext& context, const std::string&
     const std::string& ca = credentials.external->ca_pem;
     if (!ca.empty()) files[CaFile(ca)] = ca;
   } else {
-    users[kPoolerRole] = credentials.pooler;
+    users[PoolerRole(rotation.NumberTold())] = rotation.Told() ? credentials.pooler : rotation.pooler;
   }
   PGTIER_ASSIGN_OR_RETURN(std::string userlist, poolers::RenderUserlist(users));
   files["userlist.txt"] = userlist;

@@ -1,6 +1,8 @@
 #include "controllers/scale_tier/manifests_common.h"
 #include "controllers/scale_tier/names.h"
+#include "controllers/scale_tier/passwords.h"
 #include "controllers/scale_tier/postgres_config.h"
+#include "lib/base/time_format.h"
 
 namespace pgtier::controllers::scale_tier {
 namespace {
@@ -109,10 +111,12 @@ Json RenderAppSecret(const RenderContext& context, const Credentials& credential
   const crds::ScaleTierPolicySpec& spec = context.policy.spec;
   bool external = credentials.external.has_value();
   const std::string& database = external ? spec.external->database : spec.managed->database;
+  const PasswordRotation& rotation = credentials.rotation;
+  const std::string& own = rotation.Told() ? credentials.app : rotation.app;
   std::string host = context.resolved.endpoint + "-rw." + context.policy.meta.namespace_ + ".svc";
   return Secret(context, AppSecret(context.policy.meta.name), "kubernetes.io/basic-auth",
-                {{"username", external ? credentials.external->app.user : database},
-                 {"password", external ? credentials.external->app.password : credentials.app},
+                {{"username", external ? credentials.external->app.user : AppRole(database, rotation.NumberTold())},
+                 {"password", external ? credentials.external->app.password : own},
                  {"dbname", database},
                  {"host", host},
                  {"host-ro", context.resolved.endpoint + "-ro." + context.policy.meta.namespace_ + ".svc"},
@@ -154,12 +158,26 @@ Json RenderInternalSecret(const RenderContext& context, const Credentials& crede
     return Secret(context, InternalSecret(context.policy.meta.name), "Opaque",
                   {{"pooler-admin", credentials.pooler_admin}});
   }
-  return Secret(context, InternalSecret(context.policy.meta.name), "Opaque",
-                {{"superuser", credentials.superuser},
-                 {"replication", credentials.replication},
-                 {"pooler", credentials.pooler},
-                 {"monitor", credentials.monitor},
-                 {"pooler-admin", credentials.pooler_admin}});
+  Json data{{"superuser", credentials.superuser},
+            {"replication", credentials.replication},
+            {"pooler", credentials.pooler},
+            {"monitor", credentials.monitor},
+            {"pooler-admin", credentials.pooler_admin}};
+  const PasswordRotation& rotation = credentials.rotation;
+  if (rotation.number == 0) return Secret(context, InternalSecret(context.policy.meta.name), "Opaque", data);
+  // Empty and not left out, so that what is not valid any more goes.
+  data["former-superuser"] = rotation.superuser;
+  data["former-pooler"] = rotation.pooler;
+  data["former-monitor"] = rotation.monitor;
+  data["former-pooler-admin"] = rotation.pooler_admin;
+  data["app"] = rotation.former ? credentials.app : "";  // Until <policy>-app has it for certain.
+  Json secret = Secret(context, InternalSecret(context.policy.meta.name), "Opaque", data);
+  Json& annotations = secret["metadata"]["annotations"];
+  annotations[kRotatePasswordsAnnotation] = rotation.request;
+  annotations[kPasswordNumberAnnotation] = std::to_string(rotation.number);
+  annotations[kPasswordsToldAnnotation] = rotation.told.has_value() ? FormatTime(*rotation.told) : "";
+  annotations[kPasswordsFormerAnnotation] = rotation.former ? "valid" : "ended";
+  return secret;
 }
 
 Json RenderPostgresConfigMap(const RenderContext& context, const PostgresTerms& terms) {

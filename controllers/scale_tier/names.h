@@ -76,9 +76,19 @@ inline std::string PoolerTlsSecret(const std::string& policy) { return policy + 
 inline constexpr char kTlsFolder[] = "/etc/pgtier/tls";
 inline constexpr char kTlsVolume[] = "tls";  // A pod that has it speaks TLS.
 
+// On a policy: any new value asks once for new passwords. On Secret <policy>-internal: the value that was carried out,
+// how often that was, and when applications were told (passwords.h).
+inline constexpr char kRotatePasswordsAnnotation[] = "pgtier.dev/rotate-passwords";
+inline constexpr char kPasswordNumberAnnotation[] = "pgtier.dev/password-number";
+inline constexpr char kPasswordsToldAnnotation[] = "pgtier.dev/passwords-told";
+inline constexpr char kPasswordsFormerAnnotation[] = "pgtier.dev/passwords-former";  // "valid" | "ended"
+
 inline constexpr char kSuperuser[] = "postgres";
 inline constexpr char kReplicationRole[] = "pgtier_replication";
 inline constexpr char kPoolerRole[] = "pgtier_pooler";
+// Who logs in instead after every other rotation of passwords, with the same rights.
+inline constexpr char kAlternateAppRole[] = "pgtier_app";
+inline constexpr char kAlternatePoolerRole[] = "pgtier_pooler_2";
 inline constexpr char kMonitorRole[] = "pgtier_monitor";
 inline constexpr char kPoolerAdmin[] = "pgtier_admin";  // of PgBouncer's console only, no role in Postgres
 

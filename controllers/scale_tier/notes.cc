@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "controllers/scale_tier/report.h"
+#include "lib/base/time_format.h"
 
 namespace pgtier::controllers::scale_tier {
 namespace {
@@ -40,6 +41,16 @@ std::vector<Note> MakeNotes(const crds::ScaleTierPolicyStatus& before, const crd
   if (certificates.request != before.rotations.certificates.request) {
     notes.push_back({false, "CertificatesRotated",
                      "a new authority and new certificates, as asked for by " + certificates.request});
+  }
+  const crds::Rotation& passwords = after.rotations.passwords;
+  if (passwords.request != before.rotations.passwords.request) {
+    notes.push_back({false, "PasswordsRotated",
+                     "new passwords, as asked for by " + passwords.request +
+                         "; applications may log in by the former " +
+                         (passwords.former_until.has_value() ? "until " + FormatTime(*passwords.former_until)
+                                                             : std::string("no more"))});
+  } else if (before.rotations.passwords.former_until.has_value() && !passwords.former_until.has_value()) {
+    notes.push_back({false, "FormerPasswordsEnded", "nobody can log in by the passwords of before any more"});
   }
   NoteConditions(before, after, notes);
   NoteReplicas(before, after, notes);

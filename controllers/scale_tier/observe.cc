@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "controllers/scale_tier/credentials.h"
 #include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/observe_external.h"
 #include "controllers/scale_tier/observe_postgres.h"
@@ -17,36 +18,6 @@ namespace pgtier::controllers::scale_tier {
 namespace {
 
 using Json = nlohmann::json;
-
-Certificates ReadCertificates(const Seen& seen, const std::string& policy) {
-  Certificates read;
-  const Json* authority = seen.Object(kube::kSecrets, AuthoritySecret(policy));
-  read.authority = {SecretText(authority, "ca.crt"), SecretText(authority, "ca.key")};
-  read.former = SecretText(authority, "former.crt");
-  read.cross = SecretText(authority, "cross.crt");
-  if (authority != nullptr) {
-    read.request = kube::StringAt(*authority, {"metadata", "annotations", kRotateCertificatesAnnotation});
-  }
-  for (auto [server, name] :
-       {std::pair{&read.postgres, PostgresTlsSecret(policy)}, {&read.pooler, PoolerTlsSecret(policy)}}) {
-    const Json* secret = seen.Object(kube::kSecrets, name);
-    server->identity = {SecretText(secret, "tls.crt"), SecretText(secret, "tls.key")};
-    server->trust = SecretText(secret, "ca.crt");
-  }
-  // Where the others were deleted, this copy tells what servers still present.
-  if (read.Trust().empty()) read.postgres.trust = SecretText(seen.Object(kube::kSecrets, AppSecret(policy)), "ca.crt");
-  return read;
-}
-
-std::optional<Credentials> ReadCredentials(const Seen& seen, const std::string& policy) {
-  const Json* internal = seen.Object(kube::kSecrets, InternalSecret(policy));
-  const Json* app = seen.Object(kube::kSecrets, AppSecret(policy));
-  if (internal == nullptr && app == nullptr) return std::nullopt;
-  return Credentials{SecretText(internal, "superuser"),    SecretText(internal, "replication"),
-                     SecretText(internal, "pooler"),       SecretText(internal, "monitor"),
-                     SecretText(internal, "pooler-admin"), SecretText(app, "password"),
-                     ReadCertificates(seen, policy)};
-}
 
 // How long nodes have to lead a Service to a pod that has become ready; kube-proxy takes up to a second on a quiet one.
 constexpr Duration kServiceDelay = std::chrono::seconds(3);

@@ -29,7 +29,7 @@ constexpr char kAskInstance[] =
     "    ('max_connections', 'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', "
     "     'max_locks_per_transaction')) AS lowers_limits, "
     "(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' "
-    "  AND usename NOT LIKE 'pgtier%' AND usename <> 'postgres') AS clients, "
+    "  AND (usename NOT LIKE 'pgtier%' OR usename = 'pgtier_app') AND usename <> 'postgres') AS clients, "
     "(SELECT coalesce(string_agg(slot_name, ','), '') FROM pg_replication_slots WHERE pg_is_in_recovery() "
     "  AND slot_type = 'physical' AND NOT active AND slot_name LIKE 'pgtier\\_%') AS idle_slots";
 
@@ -39,6 +39,12 @@ constexpr char kAskStandby[] = "SELECT streams, caught_up, age, clock_offset, qu
 constexpr int64_t kBeatMs = 250;
 
 constexpr char kAskState[] = "SELECT epoch, tier, installed FROM pgtier.state";
+
+// What of the roles and passwords has been replayed on a standby. One that does not tell knows nothing of them.
+void AskInstalled(postgres::Connection& connection, InstanceSeen& instance, Deadline deadline) {
+  Result<postgres::Rows> rows = connection.Query("SELECT installed FROM pgtier.state", deadline);
+  if (rows.has_value() && !rows->empty()) instance.installed = (*rows)[0].Get<std::string>(0).value_or("");
+}
 
 Status AskInstance(postgres::Connection& connection, InstanceSeen& instance, Deadline deadline) {
   PGTIER_ASSIGN_OR_RETURN(postgres::Rows rows, connection.Query(kAskInstance, deadline));
@@ -110,8 +116,7 @@ Status AskIdentity(postgres::Connection& connection, const std::string& database
 void AskAsSuperuser(Seen& seen, const InstanceSeen& instance, const std::string& database, Deadline deadline,
                     const std::stop_token& stop) {
   Result<postgres::Connection> connection = postgres::Connection::Open(
-      ConnectTo(PeerOf(instance, *seen.credentials), kSuperuser, seen.credentials->superuser, "postgres"), deadline,
-      stop);
+      ConnectTo(PeerOf(instance, *seen.credentials), seen.credentials->AsSuperuser(), "postgres"), deadline, stop);
   if (connection.has_value()) {
     Status asked = AskIdentity(*connection, database, seen.primary, deadline);
     seen.primary.answered = asked.has_value();
@@ -125,8 +130,7 @@ void AskAsSuperuser(Seen& seen, const InstanceSeen& instance, const std::string&
 void AskPrimaryInstance(Seen& seen, InstanceSeen& instance, const std::string& database, Deadline deadline,
                         const std::stop_token& stop) {
   Result<postgres::Connection> connection = postgres::Connection::Open(
-      ConnectTo(PeerOf(instance, *seen.credentials), kMonitorRole, seen.credentials->monitor, database), deadline,
-      stop);
+      ConnectTo(PeerOf(instance, *seen.credentials), seen.credentials->AsMonitor(), database), deadline, stop);
   if (!connection.has_value()) {
     Code code = connection.error().code;
     seen.primary.error = connection.error().message;
@@ -152,8 +156,7 @@ int FindPrimary(const Seen& seen, const std::string& database, Deadline deadline
     if (instance.pod_ip.empty()) continue;
     Deadline patience = deadline.AtMost(kPatience);
     Result<postgres::Connection> connection = postgres::Connection::Open(
-        ConnectTo(PeerOf(instance, *seen.credentials), kMonitorRole, seen.credentials->monitor, database), patience,
-        stop);
+        ConnectTo(PeerOf(instance, *seen.credentials), seen.credentials->AsMonitor(), database), patience, stop);
     if (!connection.has_value()) continue;
     Result<bool> in_recovery = postgres::IsInRecovery(*connection, patience);
     if (!in_recovery.has_value() || *in_recovery) continue;
@@ -173,8 +176,7 @@ Peer PeerOf(const PoolerPodSeen& pod, const Credentials& credentials) {
   return {pod.ip, pod.encrypted, credentials.tls.Trust()};
 }
 
-postgres::ConnectOptions ConnectTo(const Peer& peer, const std::string& role, const std::string& password,
-                                   const std::string& database) {
+postgres::ConnectOptions ConnectTo(const Peer& peer, const RoleLogin& login, const std::string& database) {
   postgres::ConnectOptions options;
   options.host = peer.address;
   if (peer.encrypted) {
@@ -183,8 +185,9 @@ postgres::ConnectOptions ConnectTo(const Peer& peer, const std::string& role, co
     options.ssl_root_pem = peer.trust;
   }
   options.port = kPostgresPort;
-  options.user = role;
-  options.password = password;
+  options.user = login.role;
+  options.password = login.password;
+  options.other_password = login.former;
   options.database = database;
   options.application_name = "pgtier-operator";
   // The application owns its database and may set a search_path there; no function of its may stand in for the
@@ -195,7 +198,7 @@ postgres::ConnectOptions ConnectTo(const Peer& peer, const std::string& role, co
 }
 
 postgres::ConnectOptions ConnectToConsole(const Peer& peer, const Credentials& credentials) {
-  postgres::ConnectOptions options = ConnectTo(peer, kPoolerAdmin, credentials.pooler_admin, "pgbouncer");
+  postgres::ConnectOptions options = ConnectTo(peer, credentials.AsPoolerAdmin(), "pgbouncer");
   options.options.clear();  // PgBouncer takes none.
   return options;
 }
@@ -216,10 +219,10 @@ void AskInstances(Seen& seen, const std::string& database, Deadline deadline, co
     if (instance.ordinal == seen.primary_ordinal || instance.pod_ip.empty()) continue;
     Deadline patience = deadline.AtMost(instance.pod_ready ? kPatience : kPatience / 2);
     Result<postgres::Connection> connection = postgres::Connection::Open(
-        ConnectTo(PeerOf(instance, *seen.credentials), kMonitorRole, seen.credentials->monitor, database), patience,
-        stop);
+        ConnectTo(PeerOf(instance, *seen.credentials), seen.credentials->AsMonitor(), database), patience, stop);
     Status asked = connection.has_value() ? AskInstance(*connection, instance, patience) : Status(connection.error());
     if (!asked.has_value() && instance.pod_ready) instance.trouble = asked.error().message;
+    if (asked.has_value()) AskInstalled(*connection, instance, patience);
     // A server whose schema is older has no heartbeat: what the primary says of its lag stands.
     if (asked.has_value()) std::ignore = AskStandby(*connection, instance, patience);
   }

@@ -29,8 +29,7 @@ Peer PeerOf(const InstanceSeen& instance, const Credentials& credentials);
 Peer PeerOf(const PoolerPodSeen& pod, const Credentials& credentials);
 
 // How to reach a role of an instance. A certificate names Services and no address, so it is proved by its authority.
-postgres::ConnectOptions ConnectTo(const Peer& peer, const std::string& role, const std::string& password,
-                                   const std::string& database);
+postgres::ConnectOptions ConnectTo(const Peer& peer, const RoleLogin& login, const std::string& database);
 // The console of a pooler pod.
 postgres::ConnectOptions ConnectToConsole(const Peer& peer, const Credentials& credentials);
 

@@ -17,8 +17,7 @@ void AskPositions(Seen& seen, const std::string& database, Deadline deadline, co
     if (instance.pod_ip.empty()) continue;
     Deadline patience = deadline.AtMost(kPromotionPatience);
     Result<postgres::Connection> connection = postgres::Connection::Open(
-        ConnectTo(PeerOf(instance, *seen.credentials), kMonitorRole, seen.credentials->monitor, database), patience,
-        stop);
+        ConnectTo(PeerOf(instance, *seen.credentials), seen.credentials->AsMonitor(), database), patience, stop);
     if (!connection.has_value()) continue;
     Result<postgres::WalPosition> position = postgres::ReadWalPosition(*connection, patience);
     if (position.has_value()) seen.positions[instance.name] = *std::move(position);

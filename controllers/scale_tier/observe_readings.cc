@@ -42,8 +42,7 @@ Result<postgres::ConnectOptions> MonitorConnection(const Seen& seen, const crds:
       !seen.credentials.has_value()) {
     return MakeError(Code::kUnavailable, "PostgresUnreachable: the primary does not run yet");
   }
-  return ConnectTo(PeerOf(*primary, *seen.credentials), kMonitorRole, seen.credentials->monitor,
-                   policy.spec.managed->database);
+  return ConnectTo(PeerOf(*primary, *seen.credentials), seen.credentials->AsMonitor(), policy.spec.managed->database);
 }
 
 void ReadTriggers(const crds::ScaleTierPolicy& policy, const Resolved& resolved, kube::Client& client,

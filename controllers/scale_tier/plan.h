@@ -128,6 +128,8 @@ struct Plan {
   Promotion promotion;  // After this plan.
   // The rotation of certificates that was asked for last and is under way or done.
   std::string certificates_request;
+  // The rotation of passwords of which applications have been told.
+  crds::Rotation passwords;
   VolumeNews volumes;
   // What a person must decide or mend before this goes on; empty: nothing.
   std::string refused;

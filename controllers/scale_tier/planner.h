@@ -48,6 +48,7 @@ class Planner {
   // Why the primary must not be touched: it is not the server that it was. Empty: it is.
   [[nodiscard]] std::string Stranger() const;
   void AddReplicas();
+  void AddPasswords();
   void AddReplica(int ordinal);
   void CloneAnew(const std::string& name, const std::string& why);
   void AddInstance(int ordinal);
@@ -55,7 +56,6 @@ class Planner {
   void RemoveSurplusReplicas();
   void RemoveInstance(const std::string& name);
   [[nodiscard]] std::string PinnedImage() const;
-  [[nodiscard]] std::string BootstrapHash() const;
 
   // --- planner_external.cc
   Result<Plan> MakeExternal();

@@ -2,6 +2,7 @@
 #include <functional>
 
 #include "controllers/scale_tier/names.h"
+#include "controllers/scale_tier/passwords.h"
 #include "controllers/scale_tier/planner.h"
 #include "controllers/scale_tier/postgres_config.h"
 #include "lib/kube/json.h"
@@ -29,6 +30,7 @@ std::string TroubleInWords(const InstanceSeen& instance) {
 void Planner::AddSecretsAndConfig() {
   // The authority first: what is signed by it can be renewed by the next pass, and not the other way round.
   plan_.certificates_request = credentials_.tls.request;
+  AddPasswords();
   Apply(kube::kSecrets, RenderAuthoritySecret(context_, credentials_.tls));
   Apply(kube::kSecrets, RenderPostgresTlsSecret(context_, credentials_.tls.postgres));
   Apply(kube::kSecrets, RenderPoolerTlsSecret(context_, credentials_.tls.pooler));
@@ -88,19 +90,25 @@ void Planner::AddPrimary() {
     }
     return;
   }
-  std::string wanted = BootstrapHash();
+  std::string wanted = BootstrapHash(*context_.policy.spec.managed, credentials_);
   if (seen_.primary.installed != wanted) {
     plan_.actions.emplace_back(Bootstrap{wanted});
     Wait("roles, database and extensions to be made");
   }
 }
 
-// Of everything that Bootstrap reads: another schema, extension or password runs it again.
-std::string Planner::BootstrapHash() const {
-  std::string all = sql::kScaleTierSchema + context_.policy.spec.managed->database;
-  for (const std::string& extension : context_.policy.spec.managed->extensions) all += "\n" + extension;
-  all += credentials_.app + credentials_.monitor + credentials_.pooler + credentials_.replication;
-  return std::to_string(std::hash<std::string>{}(all));
+// What is to be said of passwords: of a request that is carried out, and of one that cannot be.
+void Planner::AddPasswords() {
+  const PasswordRotation& rotation = credentials_.rotation;
+  if (rotation.number > 0 && rotation.Told()) {
+    plan_.passwords.request = rotation.request;
+    if (rotation.former) plan_.passwords.former_until = *rotation.told + PasswordGrace(*context_.policy.spec.managed);
+  }
+  if (!rotation.Told()) Wait("every server to know the new passwords");
+  const auto& asked = context_.policy.meta.annotations.find(kRotatePasswordsAnnotation);
+  std::string why = WhyNoRotation(context_.policy, context_.resolved);
+  if (asked == context_.policy.meta.annotations.end() || asked->second == rotation.request || why.empty()) return;
+  plan_.unavailable.push_back(std::string("annotation ") + kRotatePasswordsAnnotation + " (" + why + ")");
 }
 
 void Planner::AddReplicas() {

@@ -5,7 +5,9 @@
 #include "controllers/ladder/approval.h"
 #include "controllers/ladder/memory.h"
 #include "controllers/scale_tier/change.h"
+#include "controllers/scale_tier/credentials.h"
 #include "controllers/scale_tier/names.h"
+#include "controllers/scale_tier/passwords.h"
 #include "crds/scale_tier_policy_codec.h"
 #include "lib/base/log.h"
 
@@ -87,6 +89,7 @@ void ScaleTierReconciler::Carry(Outcome& outcome, Deadline deadline, const std::
     outcome.needs_person = NeedsPerson(error.code);
     log::Warn("action failed", {{"error", error.message}, {"code", CodeName(error.code)}});
   };
+  bool recovering = outcome.decision.to.empty();
   Result<Credentials> credentials = CompleteCredentials(outcome.seen.credentials);
   if (!credentials.has_value()) return fail(credentials.error());
   if (outcome.policy.spec.managed.has_value()) {
@@ -95,9 +98,10 @@ void ScaleTierReconciler::Carry(Outcome& outcome, Deadline deadline, const std::
     Result<Certificates> certificates = Renew(credentials->tls, NeedsOf(outcome.policy, resolved, last), outcome.now);
     if (!certificates.has_value()) return fail(certificates.error().WithContext("certificates"));
     credentials->tls = *std::move(certificates);
+    if (!recovering) credentials = RotatePasswords(*credentials, outcome.policy, resolved, outcome.seen, outcome.now);
+    if (!credentials.has_value()) return fail(credentials.error());
   }
   RenderContext context{outcome.policy, resolved, parts_.images, parts_.network};
-  bool recovering = outcome.decision.to.empty();
   Result<Plan> plan = recovering ? MakeRecoveryPlan(context, outcome.seen, *credentials)
                                  : MakePlan(context, outcome.seen, outcome.decision, *credentials,
                                             memory_.WaitedFor(outcome.policy.meta));

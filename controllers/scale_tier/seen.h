@@ -10,6 +10,7 @@
 
 #include "controllers/ladder/objects.h"
 #include "controllers/scale_tier/certificates.h"
+#include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/promotion.h"
 #include "controllers/scale_tier/sharding.h"
 #include "core/ladder.h"
@@ -33,11 +34,35 @@ struct ExternalAccess {
   std::string versions;  // Of the Secrets: another one may hold another password.
 };
 
+// How far passwords have been exchanged for others on request (passwords.h).
+struct PasswordRotation {
+  int64_t number = 0;            // How often they were. Its parity says as which role applications and poolers log in.
+  std::string request;           // What was carried out last, or is.
+  std::optional<WallTime> told;  // When applications and poolers were given the new ones; nothing: not yet.
+  bool former = false;           // Those of before are valid still.
+  std::string superuser, monitor, pooler, pooler_admin, app;  // Of before.
+
+  [[nodiscard]] bool Told() const { return number == 0 || told.has_value(); }
+  // By which of them applications and poolers log in now.
+  [[nodiscard]] int64_t NumberTold() const { return Told() ? number : number - 1; }
+};
+
+// How a role of pgtier's own logs in.
+struct RoleLogin {
+  std::string role, password;
+  std::string former;  // The password before, while it may be that yet; or empty.
+};
+
 // Passwords and certificates that pgtier generated, from its Secrets.
 struct Credentials {
   std::string superuser, replication, pooler, monitor, pooler_admin, app;
   Certificates tls = {};
   std::optional<ExternalAccess> external = {};  // Nothing: managed, or its Secrets could not be used.
+  PasswordRotation rotation = {};
+
+  [[nodiscard]] RoleLogin AsSuperuser() const { return {kSuperuser, superuser, rotation.superuser}; }
+  [[nodiscard]] RoleLogin AsMonitor() const { return {kMonitorRole, monitor, rotation.monitor}; }
+  [[nodiscard]] RoleLogin AsPoolerAdmin() const { return {kPoolerAdmin, pooler_admin, rotation.pooler_admin}; }
 };
 
 // One Postgres instance.
@@ -58,6 +83,7 @@ struct InstanceSeen {
   bool restart_pending = false;  // Some of it waits for a restart.
   bool lowers_limits = false;  // Of that, something of which a standby must not have less than its primary is lowered.
   int64_t clients = 0;         // Connections of others than pgtier.
+  std::string installed;       // On a standby: as PrimarySeen has it, once it was replayed here.
   std::vector<std::string> idle_slots;  // On a standby: slots of ours that nobody uses there, and that keep WAL.
   // As the primary sees a standby.
   bool streaming = false;

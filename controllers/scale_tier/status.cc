@@ -94,6 +94,12 @@ crds::ScaleTierPolicyStatus MakeStatus(const Outcome& outcome) {
   if (outcome.Complete() && outcome.plan.certificates_request != status.rotations.certificates.request) {
     status.rotations.certificates = {outcome.plan.certificates_request, outcome.now};
   }
+  // Told by now, and read back from the poolers.
+  if (outcome.Complete() && !outcome.plan.passwords.request.empty()) {
+    crds::Rotation& passwords = status.rotations.passwords;
+    if (passwords.request != outcome.plan.passwords.request) passwords = {outcome.plan.passwords.request, outcome.now};
+    passwords.former_until = outcome.plan.passwords.former_until;
+  }
   const PrimarySeen& primary = outcome.seen.primary;
   if (status.system_identifier.empty() && !primary.installed.empty()) {
     status.system_identifier = primary.system_identifier;
@@ -115,6 +121,8 @@ bool MustWrite(const crds::ScaleTierPolicyStatus& before, const crds::ScaleTierP
   Changes changes = CompareLadders(before, after, resolved.ladder, now);
   if (changes.decisive || before.image != after.image ||
       before.rotations.certificates.request != after.rotations.certificates.request ||
+      before.rotations.passwords.request != after.rotations.passwords.request ||
+      before.rotations.passwords.former_until != after.rotations.passwords.former_until ||
       before.system_identifier != after.system_identifier || before.primary != after.primary ||
       !(before.promotion == after.promotion) || before.summary.replicas != after.summary.replicas ||
       before.summary.pooler != after.summary.pooler || before.summary.endpoint != after.summary.endpoint ||

@@ -129,6 +129,16 @@ Connection& Connection::operator=(Connection&&) noexcept = default;
 Connection::~Connection() = default;
 
 Result<Connection> Connection::Open(const ConnectOptions& options, Deadline deadline, std::stop_token stop) {
+  Result<Connection> opened = OpenOnce(options, deadline, stop);
+  if (opened.has_value() || options.other_password.empty() || opened.error().code != Code::kUnauthenticated) {
+    return opened;
+  }
+  ConnectOptions other = options;
+  other.password = options.other_password;
+  return OpenOnce(other, deadline, std::move(stop));
+}
+
+Result<Connection> Connection::OpenOnce(const ConnectOptions& options, Deadline deadline, std::stop_token stop) {
   auto impl = std::make_unique<Impl>(std::move(stop));
   impl->where = options.host + ":" + std::to_string(options.port) + "/" + options.database;
   // libpq treats the zero byte as an end: part of a name or password would silently be dropped.

@@ -21,7 +21,8 @@ struct ConnectOptions {
   int port = 5432;
   std::string database = "postgres";
   std::string user;
-  std::string password;  // never in an error or a log line
+  std::string password;        // never in an error or a log line
+  std::string other_password;  // tried where the first is refused; empty: none
   std::string application_name = "pgtier";
   std::string ssl_mode;       // libpq's sslmode; empty is libpq's default, "prefer"
   std::string ssl_root_cert;  // a file; with "verify-ca" and "verify-full"
@@ -41,8 +42,9 @@ using Params = std::vector<std::optional<std::string>>;
 class Connection {
  public:
   // Connects and authenticates. `stop` is kept: it also ends every later call on this connection.
-  // Errors: kUnavailable, kUnauthenticated, kNotFound (the database), kDeadlineExceeded, kCancelled.
-  // Name resolution is libpq's and blocks (resolv.conf's timeouts); all else honours the deadline.
+  // Errors: kUnavailable, kUnauthenticated (of `other_password`, where there is one), kNotFound (the database),
+  // kDeadlineExceeded, kCancelled. Name resolution is libpq's and blocks (resolv.conf's timeouts); all else honours the
+  // deadline.
   static Result<Connection> Open(const ConnectOptions& options, Deadline deadline, std::stop_token stop = {});
 
   Connection(Connection&&) noexcept;
@@ -80,6 +82,7 @@ class Connection {
   [[nodiscard]] Impl& impl() const { return *impl_; }
 
  private:
+  static Result<Connection> OpenOnce(const ConnectOptions& options, Deadline deadline, std::stop_token stop);
   explicit Connection(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -158,6 +158,12 @@ Status SetPassword(Connection& connection, const std::string& role, const std::s
   return {};
 }
 
+Status ClearPassword(Connection& connection, const std::string& role, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(std::string quoted, QuoteIdentifier(connection, role));
+  auto altered = connection.Execute("ALTER ROLE " + quoted + " PASSWORD NULL", deadline);
+  return altered.has_value() ? Status() : altered.error().WithContext("password of " + role);
+}
+
 Result<Ensured> EnsureDatabase(Connection& connection, const std::string& name, const std::string& owner,
                                Deadline deadline) {
   PGTIER_ASSIGN_OR_RETURN(bool there,

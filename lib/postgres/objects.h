@@ -33,6 +33,8 @@ Result<Ensured> EnsureRole(Connection& connection, const RoleSpec& role, const s
 // may see it: another salt would void the SCRAM keys of clients by which poolers log in. Errors: kNotFound: no such
 // role.
 Status SetPassword(Connection& connection, const std::string& role, const std::string& password, Deadline deadline);
+// Nobody logs in by a password as that role any more.
+Status ClearPassword(Connection& connection, const std::string& role, Deadline deadline);
 // The verifier itself (SCRAM-SHA-256$…), for a pooler's userlist too. Each call draws another salt.
 Result<std::string> ScramVerifier(const Connection& connection, const std::string& role, const std::string& password);
 

@@ -1,4 +1,4 @@
-// TLS as an application sees it, and an authority exchanged while it works.
+// TLS as an application sees it; authority and passwords exchanged while it works.
 #include <gmock/gmock.h>
 
 #include <atomic>
@@ -13,14 +13,26 @@ using std::chrono::seconds;
 
 class TlsTest : public ClusterTest {
  protected:
-  // psql as the application from an instance's pod with this sslmode, trusting /tmp/ca.crt there.
+  struct Login {
+    std::string user, password;
+  };
+  // What applications are told now.
+  Login Told() {
+    std::string both = Kubectl({"get", "secret", "-n", ns(), "app-app", "-o",
+                                "go-template={{.data.username | base64decode}} {{.data.password | base64decode}}"});
+    auto space = both.find(' ');
+    return {both.substr(0, space), both.substr(space + 1)};
+  }
+  // psql by that login from an instance's pod with this sslmode, trusting /tmp/ca.crt there.
+  std::string QueryAs(const Login& login, const std::string& sslmode, const std::string& host, const std::string& sql) {
+    return Kubectl(
+        {"exec", "-i", "-n", ns(), "app-1-0", "--", "sh", "-c",
+         "read -r PGPASSWORD; export PGPASSWORD PGCONNECT_TIMEOUT=10; exec psql 'host=" + host + " user=" + login.user +
+             " dbname=app sslmode=" + sslmode + " sslrootcert=/tmp/ca.crt' -XAtc \"" + sql + "\""},
+        login.password + "\n", true);
+  }
   std::string QueryWith(const std::string& sslmode, const std::string& host, const std::string& sql) {
-    std::string password =
-        Kubectl({"get", "secret", "-n", ns(), "app-app", "-o", "go-template={{.data.password | base64decode}}"});
-    return Kubectl({"exec", "-i", "-n", ns(), "app-1-0", "--", "sh", "-c",
-                    "read -r PGPASSWORD; export PGPASSWORD PGCONNECT_TIMEOUT=10; exec psql 'host=" + host +
-                        " user=app dbname=app sslmode=" + sslmode + " sslrootcert=/tmp/ca.crt' -XAtc \"" + sql + "\""},
-                   password + "\n", true);
+    return QueryAs(Told(), sslmode, host, sql);
   }
   void StoreAuthority() {
     std::string authority = Kubectl(
@@ -74,6 +86,48 @@ TEST_F(TlsTest, EverybodyEncryptsAndTheAuthorityIsExchangedUnderLoad) {
   Json summary = StopLoad();
   EXPECT_EQ(summary.value("failed_total", -1), 0) << summary.dump();
   EXPECT_GT(summary.value("queries", 0), 50) << summary.dump();
+}
+
+TEST_F(TlsTest, PasswordsAreExchangedUnderLoad) {
+  Json policy = SmallPolicy("app", Json{{"any", Json::array({{{"name", "by-hand"}, {"demand", Json::object()}}})}});
+  policy["spec"]["pin"] = "high";
+  policy["spec"]["postgres"]["managed"]["passwordGrace"] = "40s";
+  Apply(policy);
+  ASSERT_TRUE(WaitForTier("app", "high", seconds(180)));
+  StoreAuthority();
+  const std::string endpoint = "app-rw." + ns() + ".svc";
+  const Login former = Told();
+  StartLoad("app", {"--readers-start=4", "--readers-max=4", "--warmup=1s", "--ramp=1s", "--agents=2",
+                    "--events-per-second=100", "--seed-events=2000", "--seed-decisions=100"});
+  std::atomic<int> refused = 0;
+  std::atomic<int> asked = 0;
+  std::jthread newcomers([&](const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      if (QueryWith("verify-full", endpoint, "select 'one'") != "one") ++refused;
+      ++asked;
+    }
+  });
+  Kubectl({"annotate", "-n", ns(), "scaletier/app", "pgtier.dev/rotate-passwords=one"});
+  EXPECT_TRUE(Eventually("the rotation is done", seconds(90),
+                         [&] { return Field("app", "/status/rotations/passwords/request") == "one"; }));
+  const Login told = Told();
+  EXPECT_EQ(told.user, "pgtier_app");
+  EXPECT_NE(told.password, former.password);
+  EXPECT_EQ(QueryAs(told, "verify-full", endpoint, "select current_user"), "app") << "what it makes is the owner's";
+  EXPECT_EQ(QueryAs(told, "verify-full", "app-ro." + ns() + ".svc", "select pg_is_in_recovery()"), "t");
+  EXPECT_EQ(QueryAs(former, "verify-full", endpoint, "select 1"), "1") << "within its grace";
+  Json summary = StopLoad();
+  EXPECT_EQ(summary.value("failed_total", -1), 0) << summary.dump();
+  EXPECT_GT(summary.value("queries", 0), 50) << summary.dump();
+  EXPECT_TRUE(Eventually("the former password ends", seconds(120),
+                         [&] { return Field("app", "/status/rotations/passwords/formerUntil").empty(); }));
+  EXPECT_TRUE(Eventually("nobody logs in by it", seconds(30),
+                         [&] { return QueryAs(former, "verify-full", endpoint, "select 1").empty(); }));
+  newcomers.request_stop();
+  newcomers.join();
+  EXPECT_EQ(refused, 0) << "of " << asked << " that read the Secret each time";
+  EXPECT_EQ(QueryInside("app-1", "select application_name, state from pg_stat_replication"), "app-2|streaming");
+  EXPECT_EQ(QueryInside("app-1", "select rolcanlogin from pg_authid where rolname = 'app'"), "f");
 }
 
 }  // namespace
