@@ -1,3 +1,4 @@
+#include "shadow/cdc.h"
 #include "shadow/internal.h"
 #include "sql/shadow.h"
 
@@ -155,6 +156,10 @@ Result<std::vector<Finding>> Preflight(Connection& connection, const Spec& spec,
     finding.cure = TextOrEmpty(row, "cure");
     PGTIER_ASSIGN_OR_RETURN(finding.blocks, row.Get<bool>("blocks"));
     findings.push_back(std::move(finding));
+  }
+  if (target == Tier::kCdc) {
+    PGTIER_ASSIGN_OR_RETURN(auto more, CdcFindings(connection, spec, deadline));
+    findings.insert(findings.end(), more.begin(), more.end());
   }
   PGTIER_ASSIGN_OR_RETURN(bool known, KnowsShadows(connection, deadline));
   if (!known) return findings;

@@ -129,6 +129,26 @@ Status SwapBodies(postgres::Connection& admin, const Spec& spec, Tier to, Deadli
 // The worker moves the rows; this only looks. Always true while nothing is left to do.
 Result<bool> Drained(postgres::Connection& admin, const Spec& spec, Deadline deadline);
 
+// Publication, replica identity FULL, actor triggers, origin, slot (with failover where the server can) and checkpoint.
+// Repeatable; call it again after a change of the actor's setting. Errors: kFailedPrecondition: wal_level, rights, a slot
+// of somebody else; kDeadlineExceeded: writers, or an old transaction, hold it up.
+Status PrepareCdc(postgres::Connection& admin, const Spec& spec, Deadline deadline);
+
+// The exact change of tier: one transaction that holds all writers of all tables off for less than a second, gives the
+// new epoch and writes a message into the log that a consumer cuts at. Tries again, at random intervals, while writers
+// hold it off. Into cdc call PrepareCdc before; out of cdc the consumer goes on until CdcEnded. Nothing happens when
+// the policy is in `to` already. Errors: kFailedPrecondition: cdc is not prepared; kDeadlineExceeded: writers never let
+// it in (the message says who).
+Status Barrier(postgres::Connection& admin, const Spec& spec, Tier to, Deadline deadline);
+
+// After a barrier out of cdc: whether the consumer has applied all that committed before it.
+Result<bool> CdcEnded(postgres::Connection& admin, const Spec& spec, Deadline deadline);
+
+// Slot, publication, origin and actor triggers go, replica identities become what they were. Call it again after an
+// error. Errors: kFailedPrecondition: the slot is in use (the server keeps it for a moment after the consumer has gone),
+// or the policy is in cdc, or the consumer has not come to the barrier out of it; kDeadlineExceeded: writers.
+Status DropCdc(postgres::Connection& admin, const Spec& spec, Deadline deadline);
+
 // Triggers, functions and outboxes (moved into the histories first) go; histories, positions and the epoch stay, so
 // that a later Install goes on from there. Errors as Install; kFailedPrecondition: the policy is in cdc.
 Status Uninstall(postgres::Connection& admin, const Spec& spec, Deadline deadline);

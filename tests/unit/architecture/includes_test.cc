@@ -26,6 +26,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"core", {"lib/base"}},
     {"lib/observe", {"lib/base", "lib/http", "lib/postgres", "lib/poolers", "core"}},
     {"shadow", {"lib/base", "lib/postgres", "sql"}},
+    {"workers/cdc", {"lib/base", "lib/postgres", "lib/pgoutput"}},
     {"crds", {"lib/base", "core"}},
     {"controllers/runtime", {"lib/base", "lib/kube"}},
     {"controllers/ladder", {"lib/base", "lib/kube", "lib/postgres", "lib/observe", "core", "crds"}},
@@ -50,7 +51,7 @@ const std::map<std::string, std::set<std::string>> kOwners = {
     {"CLI/", {"operator", "cli", "demo/load"}},
     {"nlohmann/",
      {"lib/kube", "lib/observe", "crds", "controllers/ladder", "controllers/runtime", "controllers/scale_tier",
-      "operator", "cli", "demo/load"}},
+      "operator", "cli", "demo/load", "workers/cdc"}},
 };
 
 std::string FolderOf(const std::string& path) {

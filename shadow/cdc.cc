@@ -1,0 +1,220 @@
+// Tier cdc: preparing it, the barrier, and taking it away.
+#include "shadow/cdc.h"
+
+#include <sql/shadow.h>
+
+#include <thread>
+
+#include "lib/postgres/quote.h"
+#include "shadow/internal.h"
+
+namespace pgtier::shadow {
+namespace {
+
+using postgres::Connection;
+
+Status Do(Connection& admin, const std::string& sql, const postgres::Params& params, Deadline deadline) {
+  PGTIER_RETURN_IF_ERROR(admin.Query(sql, params, deadline));
+  return {};
+}
+
+Status DoWithRetries(Connection& admin, const std::string& what, const std::string& sql, const std::string& param,
+                     Deadline deadline) {
+  return WithLockRetries(admin, what, deadline, [&]() -> Status {
+    PGTIER_RETURN_IF_ERROR(Do(admin, "SELECT set_config('pgtier.shadow_own_ddl', '1', true)", {}, deadline));
+    return Do(admin, sql, {param}, deadline);
+  });
+}
+
+Status NeedsSlot(const Spec& spec) {
+  if (!spec.slot.empty()) return {};
+  return MakeError(Code::kInvalidArgument, "the policy " + spec.policy + " names no slot");
+}
+
+// Publication and rights. The publication comes before the slot: decoding fails from a position where there is none.
+Status Publish(Connection& admin, const Spec& spec, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(auto exists, Value(admin, "SELECT true FROM pg_publication WHERE pubname = $1",
+                                             {PublicationName(spec)}, deadline));
+  if (!exists.has_value()) {
+    PGTIER_ASSIGN_OR_RETURN(std::string name, postgres::QuoteIdentifier(admin, PublicationName(spec)));
+    PGTIER_RETURN_IF_ERROR(
+        admin.Execute("CREATE PUBLICATION " + name + " WITH (publish_via_partition_root = false)", deadline));
+  }
+  // One that a standby's slots may not outlive: by name, so that a promoted server has it too.
+  PGTIER_RETURN_IF_ERROR(Do(admin,
+                            "SELECT pg_replication_origin_create($1)"
+                            " WHERE NOT EXISTS (SELECT FROM pg_replication_origin WHERE roname = $1)",
+                            {PublicationName(spec)}, deadline));
+  PGTIER_RETURN_IF_ERROR(
+      admin.Execute("DO $do$ BEGIN IF NOT has_function_privilege('pgtier_shadow_cdc',"
+                    " 'pg_replication_origin_session_setup(text)', 'EXECUTE') THEN"
+                    " GRANT EXECUTE ON FUNCTION pg_replication_origin_session_setup(text) TO pgtier_shadow_cdc;"
+                    " END IF; END $do$",
+                    deadline));
+  return {};
+}
+
+Status PrepareTables(Connection& admin, const Spec& spec, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(auto leaves,
+                          admin.Query("SELECT leaf::text AS leaf, format('%s', leaf::regclass) AS name"
+                                      " FROM pgtier.shadow_tables AS t, pgtier.shadow_leaf_oids(t.source) AS leaf"
+                                      " JOIN pg_class AS c ON c.oid = leaf"
+                                      " WHERE t.policy = $1 AND t.installed AND c.relreplident <> 'f' ORDER BY leaf",
+                                      {spec.policy}, deadline));
+  for (const auto& row : leaves) {
+    PGTIER_ASSIGN_OR_RETURN(auto leaf, row.Get<std::string>("leaf"));
+    PGTIER_ASSIGN_OR_RETURN(auto name, row.Get<std::string>("name"));
+    const std::string what = "setting the replica identity of " + name;
+    Status set = WithLockRetries(admin, what, deadline, [&]() -> Status {
+      PGTIER_RETURN_IF_ERROR(Do(admin,
+                                "SELECT set_config('pgtier.shadow_own_ddl', '1', true),"
+                                " pgtier.shadow_lock(ARRAY[$1::oid], 'ACCESS EXCLUSIVE')",
+                                {leaf}, deadline));
+      return Do(admin, "SELECT pgtier.shadow_set_identity($1, $2::oid)", {spec.policy, leaf}, deadline);
+    });
+    if (!set.has_value()) return set;
+  }
+  PGTIER_RETURN_IF_ERROR(DoWithRetries(admin, "making the actor's function",
+                                       "SELECT pgtier.shadow_set_actor_function($1)", spec.policy, deadline));
+  PGTIER_ASSIGN_OR_RETURN(auto tables, admin.Query("SELECT id FROM pgtier.shadow_tables"
+                                                   " WHERE policy = $1 AND installed ORDER BY id",
+                                                   {spec.policy}, deadline));
+  for (const auto& row : tables) {
+    PGTIER_ASSIGN_OR_RETURN(auto id, row.Get<std::string>("id"));
+    PGTIER_RETURN_IF_ERROR(DoWithRetries(admin, "publishing", "SELECT pgtier.shadow_publish($1)", id, deadline));
+    PGTIER_ASSIGN_OR_RETURN(auto lacks,
+                            Value(admin, "SELECT true WHERE pgtier.shadow_actor_lacks($1)", {id}, deadline));
+    if (!lacks.has_value()) continue;
+    PGTIER_RETURN_IF_ERROR(
+        DoWithRetries(admin, "making the actor's triggers",
+                      "SELECT pgtier.shadow_lock(pgtier.shadow_relations(t.source), 'SHARE ROW EXCLUSIVE'),"
+                      " pgtier.shadow_set_actor_triggers(t.id) FROM pgtier.shadow_tables AS t WHERE t.id = $1::integer",
+                      id, deadline));
+  }
+  return {};
+}
+
+// The slot, and the checkpoint where it begins. A slot that can't be read any more is replaced; in cdc the checkpoint
+// then stays where it is, so that the consumer sees what is missing between both, and says so.
+Status MakeSlot(Connection& admin, const Spec& spec, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(auto lost, Value(admin,
+                                           "SELECT true FROM pg_replication_slots"
+                                           " WHERE slot_name = $1 AND wal_status = 'lost' AND plugin = 'pgoutput'",
+                                           {spec.slot}, deadline));
+  if (lost.has_value()) {
+    PGTIER_RETURN_IF_ERROR(Do(admin, "SELECT pg_drop_replication_slot($1)", {spec.slot}, deadline));
+  }
+  PGTIER_ASSIGN_OR_RETURN(auto slots, admin.Query("SELECT plugin = 'pgoutput' AND database = current_database() AS ours"
+                                                  " FROM pg_replication_slots WHERE slot_name = $1",
+                                                  {spec.slot}, deadline));
+  const bool made = slots.empty();
+  if (made) {
+    const std::string failover = admin.ServerVersion() >= 170000 ? ", false, false, true" : "";
+    PGTIER_RETURN_IF_ERROR(
+        Do(admin, "SELECT pg_create_logical_replication_slot($1, 'pgoutput'" + failover + ")", {spec.slot}, deadline));
+  } else {
+    PGTIER_ASSIGN_OR_RETURN(auto ours, slots[0].Find<bool>("ours"));
+    if (ours != true) return MakeError(Code::kFailedPrecondition, "slot " + spec.slot + " is somebody else's");
+  }
+  // Nothing is written where it is as it should be.
+  return Do(admin,
+            "INSERT INTO pgtier.shadow_checkpoint AS c (policy, slot, lsn, system_identifier, timeline)"
+            " SELECT $1, slot_name, confirmed_flush_lsn, p.system_identifier, k.timeline_id"
+            " FROM pg_replication_slots, pg_control_system() AS p, pg_control_checkpoint() AS k WHERE slot_name = $2"
+            "  AND ($3 OR NOT EXISTS (SELECT FROM pgtier.shadow_checkpoint AS h WHERE h.policy = $1 AND h.slot = $2))"
+            " ON CONFLICT (policy) DO UPDATE SET slot = excluded.slot, lsn = excluded.lsn,"
+            "  system_identifier = excluded.system_identifier, timeline = excluded.timeline, updated_at = now()"
+            " WHERE (c.slot <> excluded.slot OR $3)"
+            "  AND NOT EXISTS (SELECT FROM pgtier.shadow_state WHERE policy = $1 AND tier = 'cdc')",
+            {spec.policy, spec.slot, made ? "true" : "false"}, deadline);
+}
+
+}  // namespace
+
+Result<std::vector<Finding>> CdcFindings(Connection& connection, const Spec& spec, Deadline deadline) {
+  std::vector<std::string> sources;
+  for (const Table& table : spec.tables) sources.push_back(table.source);
+  PGTIER_ASSIGN_OR_RETURN(auto rows,
+                          connection.Query(sql::kShadowPreflightCdc, {ArrayLiteral(sources), spec.slot}, deadline));
+  std::vector<Finding> findings;
+  for (const auto& row : rows) {
+    Finding& finding = findings.emplace_back();
+    PGTIER_ASSIGN_OR_RETURN(finding.code, row.Get<std::string>("code"));
+    PGTIER_ASSIGN_OR_RETURN(finding.object, row.Get<std::string>("object"));
+    PGTIER_ASSIGN_OR_RETURN(finding.message, row.Get<std::string>("message"));
+    PGTIER_ASSIGN_OR_RETURN(finding.cure, row.Get<std::string>("cure"));
+    PGTIER_ASSIGN_OR_RETURN(finding.blocks, row.Get<bool>("blocks"));
+  }
+  return findings;
+}
+
+Status PrepareCdc(Connection& admin, const Spec& spec, Deadline deadline) {
+  PGTIER_RETURN_IF_ERROR(NeedsSlot(spec));
+  PGTIER_RETURN_IF_ERROR(Publish(admin, spec, deadline));
+  PGTIER_RETURN_IF_ERROR(PrepareTables(admin, spec, deadline));
+  return MakeSlot(admin, spec, deadline);
+}
+
+Status Barrier(Connection& admin, const Spec& spec, Tier to, Deadline deadline) {
+  if (to == Tier::kCdc) PGTIER_RETURN_IF_ERROR(NeedsSlot(spec));
+  return WithLockRetries(admin, "changing " + spec.policy + " to " + std::string(TierName(to)), deadline, [&] {
+    return Do(admin, "SELECT pgtier.shadow_barrier($1, $2)", {spec.policy, std::string(TierName(to))}, deadline);
+  });
+}
+
+Result<bool> CdcEnded(Connection& admin, const Spec& spec, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(auto behind, Value(admin,
+                                             "SELECT true FROM pgtier.shadow_checkpoint"
+                                             " WHERE policy = $1 AND ended_epoch < wanted_end",
+                                             {spec.policy}, deadline));
+  return !behind.has_value();
+}
+
+Status DropCdc(Connection& admin, const Spec& spec, Deadline deadline) {
+  PGTIER_RETURN_IF_ERROR(NeedsSlot(spec));
+  PGTIER_ASSIGN_OR_RETURN(bool known, KnowsShadows(admin, deadline));
+  if (known) {
+    PGTIER_ASSIGN_OR_RETURN(auto in_cdc,
+                            Value(admin, "SELECT true FROM pgtier.shadow_state WHERE policy = $1 AND tier = 'cdc'",
+                                  {spec.policy}, deadline));
+    if (in_cdc.has_value()) {
+      return MakeError(Code::kFailedPrecondition,
+                       "the policy " + spec.policy + " is in cdc: leave it by a barrier first");
+    }
+    PGTIER_ASSIGN_OR_RETURN(bool ended, CdcEnded(admin, spec, deadline));
+    if (!ended) {
+      return MakeError(
+          Code::kFailedPrecondition,
+          "the consumer has not reached the barrier out of cdc: its slot holds changes that no history has");
+    }
+  }
+  PGTIER_RETURN_IF_ERROR(Do(admin,
+                            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+                            " WHERE slot_name = $1 AND plugin = 'pgoutput' AND database = current_database()",
+                            {spec.slot}, deadline));
+  PGTIER_ASSIGN_OR_RETURN(std::string name, postgres::QuoteIdentifier(admin, PublicationName(spec)));
+  PGTIER_RETURN_IF_ERROR(admin.Execute("DROP PUBLICATION IF EXISTS " + name, deadline));
+  PGTIER_RETURN_IF_ERROR(Do(admin,
+                            "SELECT pg_replication_origin_drop($1)"
+                            " WHERE EXISTS (SELECT FROM pg_replication_origin WHERE roname = $1)",
+                            {PublicationName(spec)}, deadline));
+  if (!known) return {};
+  PGTIER_RETURN_IF_ERROR(
+      Do(admin, "UPDATE pgtier.shadow_checkpoint SET slot = '' WHERE policy = $1", {spec.policy}, deadline));
+  PGTIER_ASSIGN_OR_RETURN(
+      auto relations,
+      admin.Query("SELECT relation::text FROM pgtier.shadow_identities JOIN pg_class AS c ON c.oid = relation"
+                  " WHERE policy = $1 UNION SELECT g.tgrelid::text FROM pg_trigger AS g JOIN pgtier.shadow_state AS s"
+                  " ON g.tgfoid = to_regproc('pgtier.shadow_actor_' || s.number) WHERE s.policy = $1",
+                  {spec.policy}, deadline));
+  for (const auto& row : relations) {
+    PGTIER_ASSIGN_OR_RETURN(auto relation, row.Get<std::string>(0));
+    PGTIER_RETURN_IF_ERROR(DoWithRetries(admin, "giving a table its replica identity back",
+                                         "SELECT pgtier.shadow_unprepare($1::oid)", relation, deadline));
+  }
+  return Do(admin,
+            "DELETE FROM pgtier.shadow_parts WHERE table_id IN (SELECT id FROM pgtier.shadow_tables WHERE policy = $1)",
+            {spec.policy}, deadline);
+}
+
+}  // namespace pgtier::shadow

@@ -1,0 +1,199 @@
+// The consumer of cdc against a real server: what it takes from the log, where it cuts, what it does after a loss.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/integration/workers/cdc_fixture.h"
+
+namespace pgtier::testing {
+namespace {
+
+using CdcTest = CdcFixture;
+
+TEST_F(CdcTest, WritesWhatTriggersWouldAndCutsAtTheBarriers) {
+  Run("CREATE TABLE t (id integer PRIMARY KEY, v text)");
+  Install({"t"});
+  Run("SET app.actor = 'ann'; INSERT INTO t VALUES (1, 'by trigger')");
+  Ok(shadow::PrepareCdc(*sql_, spec_, Late()));
+  StartConsumer();
+  Run("INSERT INTO t VALUES (2, 'by trigger, in the slot too')");
+  Ok(shadow::Barrier(*sql_, spec_, shadow::Tier::kCdc, Late()));
+  Run("INSERT INTO t VALUES (3, E'by log\\t\\\\ \\n\\r x')");
+  Run("UPDATE t SET v = v || '!' WHERE id = 3");
+  Run("SET app.actor = ''; UPDATE t SET id = 4 WHERE id = 3");
+  Run("DELETE FROM t WHERE id = 1");
+  Run("BEGIN; SET LOCAL app.actor = 'bob'; TRUNCATE t; COMMIT");
+  Descend();
+  Run("SET app.actor = 'zoe'; INSERT INTO t VALUES (9, 'by trigger again')");
+  EXPECT_EQ(Get("SELECT string_agg(concat_ws('|', epoch, operation, coalesce(actor, '-'), id, v, old_id, old_v), E'\\n'"
+                " ORDER BY epoch, position) FROM t_history"),
+            "1|INSERT|ann|1|by trigger\n"
+            "1|INSERT|ann|2|by trigger, in the slot too\n"
+            "2|INSERT|ann|3|by log\t\\ \n\r x\n"
+            "2|UPDATE|ann|3|by log\t\\ \n\r x!|3|by log\t\\ \n\r x\n"
+            "2|UPDATE|-|4|by log\t\\ \n\r x!|3|by log\t\\ \n\r x!\n"
+            "2|DELETE|-|1|by trigger\n"
+            "2|TRUNCATE|bob\n"
+            "3|INSERT|zoe|9|by trigger again");
+  EXPECT_EQ(
+      Get("SELECT count(*) FROM t_history WHERE at_utc NOT BETWEEN now() - interval '1 hour' AND clock_timestamp()"),
+      "0");
+  EXPECT_EQ(Get("SELECT count(*) FROM pgtier.shadow_dead_letters"), "0");
+  consumer_.reset();
+  Status dropped = shadow::DropCdc(*sql_, spec_, Late());
+  for (Deadline deadline = Late(); !dropped.has_value() && !deadline.Expired();) {
+    dropped = shadow::DropCdc(*sql_, spec_, Late());  // the server keeps the slot for a moment
+  }
+  Ok(dropped);
+  EXPECT_EQ(Get("SELECT relreplident FROM pg_class WHERE relname = 't'"), "d");
+  EXPECT_EQ(Get("SELECT count(*) FROM pg_replication_slots WHERE database = current_database()"), "0");
+  EXPECT_EQ(Get("SELECT count(*) FROM pg_publication"), "0");
+}
+
+TEST_F(CdcTest, TellsTheServerOnlyWhatIsKept) {
+  Run("CREATE TABLE t (id integer PRIMARY KEY)");
+  Install({"t"});
+  Climb();
+  for (int i = 0; i < 200; ++i) {
+    Run("INSERT INTO t VALUES (" + std::to_string(i) + ")");
+    EXPECT_EQ(Get("SELECT count(*) FROM pg_replication_slots AS s, pgtier.shadow_checkpoint AS c"
+                  " WHERE s.slot_name = c.slot AND s.confirmed_flush_lsn > c.lsn"),
+              "0");
+  }
+  CatchUp();
+  EXPECT_EQ(Get("SELECT count(*) FROM t_history"), "200");
+  // What was kept is acknowledged, also while nothing happens.
+  Await(
+      "SELECT s.confirmed_flush_lsn = c.lsn FROM pg_replication_slots AS s, pgtier.shadow_checkpoint AS c"
+      " WHERE s.slot_name = c.slot",
+      "t");
+}
+
+TEST_F(CdcTest, LagFallsBesideABusyNeighbourAndNothingIsWrittenAtRest) {
+  Run("CREATE TABLE t (id integer PRIMARY KEY); CREATE TABLE other (v text)");
+  Install({"t"});
+  Climb();
+  for (int i = 0; i < 20; ++i) Run("INSERT INTO other SELECT repeat('x', 1000) FROM generate_series(1, 1000)");
+  const std::string target = Get("SELECT pg_current_wal_flush_lsn()");
+  // The margin below which the checkpoint is not moved.
+  Await("SELECT confirmed_flush_lsn > '" + target + "'::pg_lsn - 100000 FROM pg_replication_slots WHERE slot_name = '" +
+            spec_.slot + "'",
+        "t");
+  Run("CHECKPOINT");
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  const std::string rested = Get("SELECT xmin || ' ' || lsn FROM pgtier.shadow_checkpoint");
+  std::this_thread::sleep_for(std::chrono::seconds(3));
+  EXPECT_EQ(Get("SELECT xmin || ' ' || lsn FROM pgtier.shadow_checkpoint"), rested);
+}
+
+TEST_F(CdcTest, SaysWhatIsMissingWhenTheSlotWasAheadOrGone) {
+  Run("CREATE TABLE t (id integer PRIMARY KEY)");
+  Install({"t"});
+  Climb();
+  Run("INSERT INTO t VALUES (1)");
+  CatchUp();
+  consumer_.reset();
+  Run("INSERT INTO t VALUES (2)");
+  // Somebody else reads the slot.
+  for (Deadline deadline = Late(); !deadline.Expired();) {
+    auto moved =
+        sql_->Query("SELECT pg_replication_slot_advance($1, pg_current_wal_flush_lsn())", {spec_.slot}, Soon());
+    if (moved.has_value()) break;
+  }
+  StartConsumer();
+  Await("SELECT count(*) FROM pgtier.shadow_dead_letters WHERE source = '' AND error LIKE 'gap: %'", "1");
+  Run("INSERT INTO t VALUES (3)");
+  CatchUp();
+  EXPECT_EQ(Get("SELECT string_agg(id::text, ',' ORDER BY id) FROM t_history"), "1,3");
+  EXPECT_TRUE(consumer_->consumer.state().gap);
+
+  // It is dropped behind our back.
+  consumer_.reset();
+  for (Deadline deadline = Late(); !deadline.Expired();) {
+    if (sql_->Query("SELECT pg_drop_replication_slot($1)", {spec_.slot}, Soon()).has_value()) break;
+  }
+  Run("INSERT INTO t VALUES (4)");
+  StartConsumer();
+  for (Deadline deadline = Late(); !deadline.Expired() && consumer_->consumer.state().error.empty();) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_THAT(consumer_->consumer.state().error, ::testing::HasSubstr("does not exist"));
+  Ok(shadow::PrepareCdc(*sql_, spec_, Late()));
+  Await("SELECT count(*) FROM pgtier.shadow_dead_letters WHERE error LIKE 'gap: %'", "2");
+  Run("INSERT INTO t VALUES (5)");
+  CatchUp();
+  EXPECT_EQ(Get("SELECT string_agg(id::text, ',' ORDER BY id) FROM t_history"), "1,3,5");
+}
+
+TEST_F(CdcTest, PutsAsideWhatCantBeWritten) {
+  Run("CREATE TABLE t (id integer PRIMARY KEY, v integer)");
+  Install({"t"});
+  Run("ALTER TABLE t_history ADD CONSTRAINT small CHECK (v < 100)");
+  Climb();
+  Run("INSERT INTO t SELECT n, CASE WHEN n % 50 = 0 THEN 100 + n ELSE 1 END FROM generate_series(1, 500) AS n");
+  Run("UPDATE t SET v = 2 WHERE id <= 100");
+  CatchUp();
+  EXPECT_EQ(Get("SELECT count(*) FROM t_history WHERE operation = 'INSERT'"), "490");
+  EXPECT_EQ(Get("SELECT count(*) FROM t_history WHERE operation = 'UPDATE'"), "100");
+  EXPECT_EQ(Get("SELECT count(*) FROM pgtier.shadow_dead_letters WHERE source = 'public.t' AND error LIKE '%small%'"
+                " AND epoch = 2 AND position IS NOT NULL AND lsn IS NOT NULL"),
+            "10");
+  EXPECT_THAT(Get("SELECT convert_from(payload, 'UTF8') FROM pgtier.shadow_dead_letters ORDER BY id LIMIT 1"),
+              ::testing::HasSubstr("INSERT\t\\N\t50\t150"));
+  EXPECT_EQ(consumer_->consumer.state().dead_letters, 10);
+}
+
+TEST_F(CdcTest, TakesNoBarrierFromStrangersAndNoOtherSlot) {
+  Run("CREATE TABLE t (id integer PRIMARY KEY)");
+  Install({"t"});
+  Climb();
+  Run("SELECT pg_logical_emit_message(true, 'pgtier.cutover', json_build_object('policy', '" + spec_.policy +
+      "', 'epoch', 99, 'to', 'triggers', 'secret', 'guessed')::text)");
+  Run("SELECT pg_logical_emit_message(true, 'pgtier.cutover', '{')");
+  Run("INSERT INTO t VALUES (1)");
+  Await("SELECT count(*) FROM t_history", "1");
+  // A second consumer waits for the origin, and does nothing.
+  {
+    Running second(Options());
+    Run("INSERT INTO t VALUES (2)");
+    Await("SELECT count(*) FROM t_history", "2");
+    EXPECT_FALSE(second.consumer.state().streaming);
+  }
+  EXPECT_EQ(Get("SELECT count(*) FROM t_history"), "2");
+}
+
+TEST_F(CdcTest, NoticesAServerThatHasStopped) {
+  Run("CREATE TABLE t (id integer PRIMARY KEY)");
+  Install({"t"});
+  auto options = Options();
+  options.silence = std::chrono::seconds(3);
+  StartConsumer(options);
+  Climb();
+  Run("INSERT INTO t VALUES (1)");
+  Await("SELECT count(*) FROM t_history", "1");
+  const int64_t sessions = consumer_->consumer.state().sessions;
+  const std::string pid = Get("SELECT active_pid FROM pg_replication_slots WHERE slot_name = '" + spec_.slot + "'");
+  kill(std::stoi(pid), SIGSTOP);
+  for (Deadline deadline = Late(); !deadline.Expired() && consumer_->consumer.state().streaming;) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_FALSE(consumer_->consumer.state().streaming);
+  kill(std::stoi(pid), SIGCONT);
+  Run("INSERT INTO t VALUES (2)");
+  Await("SELECT count(*) FROM t_history", "2");
+  EXPECT_GT(consumer_->consumer.state().sessions, sessions);
+}
+
+TEST_F(CdcTest, PreflightNamesWhatIsInTheWay) {
+  Run("CREATE UNLOGGED TABLE u (id integer PRIMARY KEY); CREATE TABLE t (id integer)");
+  spec_.tables = {{"u", ""}, {"t", ""}};
+  auto findings = shadow::Preflight(*sql_, spec_, shadow::Tier::kCdc, Late());
+  ASSERT_TRUE(findings.has_value()) << findings.error().message;
+  std::string codes;
+  for (const auto& finding : *findings) codes += finding.code + (finding.blocks ? "! " : " ");
+  EXPECT_THAT(codes, ::testing::HasSubstr("UnloggedTable! "));
+  EXPECT_THAT(codes, ::testing::HasSubstr("IdentityBecomesFull "));
+  EXPECT_THAT(codes, ::testing::Not(::testing::HasSubstr("WalLevel")));
+}
+
+}  // namespace
+}  // namespace pgtier::testing
