@@ -197,7 +197,7 @@ TEST_F(InstallShadows, PreflightNamesEachThingInTheWay) {
   EXPECT_EQ(Preflight(SpecOf({"t"})), "ColumnNameTaken!");
   EXPECT_EQ(Preflight(SpecOf({"v"})), "NotATable!");
   EXPECT_EQ(Preflight(SpecOf({"ul"})), "UnloggedTable");
-  EXPECT_EQ(Preflight(SpecOf({"ul"}), Tier::kCdc), "UnloggedTable!");
+  EXPECT_EQ(Preflight(SpecOf({"ul"}), Tier::kCdc), "UnloggedTable! IdentityBecomesFull");
   EXPECT_EQ(Preflight(SpecOf({"parent"})), "ChildrenNotRecorded");
   EXPECT_EQ(Preflight(SpecOf({"p1", "p"})), "PartOfAnother!");
   EXPECT_EQ(Preflight(SpecOf({"ul", "public.ul"})), "UnloggedTable NamedTwice! SharedHistory! UnloggedTable");
