@@ -16,6 +16,12 @@ std::vector<std::string> Sources(const Spec& spec) {
   return names;
 }
 
+std::vector<std::string> Histories(const Spec& spec) {
+  std::vector<std::string> names;
+  for (const Table& table : spec.tables) names.push_back(table.history);
+  return names;
+}
+
 std::string TextOrEmpty(const Row& row, std::string_view column) { return std::string(row.Text(column).value_or("")); }
 
 Duration Seconds(double seconds) {
@@ -46,20 +52,32 @@ Status ReadTables(Connection& connection, const Spec& spec, State& state, Deadli
   PGTIER_ASSIGN_OR_RETURN(
       auto rows,
       connection.Query(
-          "SELECT format('%I.%I', n.schema_name, n.table_name) AS source,"
+          "SELECT e.place, format('%I.%I', n.schema_name, n.table_name) AS source,"
           " CASE WHEN t.id IS NOT NULL THEN format('%I.%I', t.history_schema, t.history_name) END AS history, t.id IS "
           "NOT NULL AS known,"
-          " coalesce(t.installed AND pgtier.shadow_agrees(t.id), false) AS installed,"
+          " coalesce(t.installed AND pgtier.shadow_agrees(t.id) AND (s.actor_setting, s.channel, s.slot) = ($3, $4, $5)"
+          "   AND (t.history_schema, t.history_name) = (h.schema_name, h.table_name), false) AS installed,"
           " greatest(coalesce((SELECT sum(greatest(l.reltuples, 0)) FROM pg_partition_tree(p.history::regclass) AS i"
           "   JOIN pg_class AS l ON l.oid = i.relid WHERE i.isleaf), c.reltuples, 0), 0)::bigint AS estimate"
-          " FROM unnest($2::text[]) WITH ORDINALITY AS e (name, place)"
+          " FROM unnest($2::text[], $6::text[]) WITH ORDINALITY AS e (name, history, place)"
           " CROSS JOIN LATERAL pgtier.shadow_names(e.name) AS n"
+          " CROSS JOIN LATERAL pgtier.shadow_names(CASE e.history WHEN '' THEN format('%I.%I', n.schema_name,"
+          "   (n.table_name || '_history')::name) ELSE e.history END) AS h"
           " LEFT JOIN pgtier.shadow_tables AS t ON t.policy = $1 AND t.source_schema = n.schema_name"
           "   AND t.source_name = n.table_name AND (t.installed OR t.source = pgtier.shadow_oid(n.schema_name, "
           "n.table_name))"
           " LEFT JOIN LATERAL pgtier.shadow_places(t.id) AS p ON true LEFT JOIN pg_class AS c ON c.oid = p.history"
-          " ORDER BY e.place",
-          {spec.policy, ArrayLiteral(Sources(spec))}, deadline));
+          " LEFT JOIN pgtier.shadow_state AS s ON s.policy = t.policy"
+          // Tables that the spec no longer names, but that are still in the policy, come last.
+          " UNION ALL SELECT 9223372036854775807, format('%I.%I', t.source_schema, t.source_name),"
+          "   format('%I.%I', t.history_schema, t.history_name), true, false, 0"
+          " FROM pgtier.shadow_tables AS t WHERE t.policy = $1 AND t.installed AND NOT EXISTS (SELECT FROM"
+          "   unnest($2::text[]) AS e (name), pgtier.shadow_names(e.name) AS n"
+          "   WHERE n.schema_name = t.source_schema AND n.table_name = t.source_name)"
+          " ORDER BY 1, 2",
+          {spec.policy, ArrayLiteral(Sources(spec)), spec.actor_setting, spec.channel, spec.slot,
+           ArrayLiteral(Histories(spec))},
+          deadline));
   for (const Row& row : rows) {
     TableState table;
     table.source = TextOrEmpty(row, "source");
@@ -141,12 +159,10 @@ Result<State> Inspect(Connection& connection, const Spec& spec, Deadline deadlin
 }
 
 Result<std::vector<Finding>> Preflight(Connection& connection, const Spec& spec, Tier target, Deadline deadline) {
-  std::vector<std::string> histories;
-  for (const Table& table : spec.tables) histories.push_back(table.history);
-  PGTIER_ASSIGN_OR_RETURN(
-      auto rows, connection.Query(sql::kShadowPreflight,
-                                  {ArrayLiteral(Sources(spec)), ArrayLiteral(histories), std::string(TierName(target))},
-                                  deadline));
+  PGTIER_ASSIGN_OR_RETURN(auto rows, connection.Query(sql::kShadowPreflight,
+                                                      {ArrayLiteral(Sources(spec)), ArrayLiteral(Histories(spec)),
+                                                       std::string(TierName(target))},
+                                                      deadline));
   std::vector<Finding> findings;
   for (const Row& row : rows) {
     Finding finding;

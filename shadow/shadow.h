@@ -62,7 +62,7 @@ struct Finding {
 
 struct TableState {
   std::string source, history;  // as SQL writes them
-  bool installed = false;       // triggers, function, history and outbox are there and as the tier wants them
+  bool installed = false;       // triggers, function, history and outbox are as spec and tier want them
   int64_t history_rows_estimate = 0;
   int64_t queued = 0;  // rows of the outbox; exact up to 10,000
 };
@@ -92,6 +92,8 @@ struct State {
   Tier tier = Tier::kTriggers;
   int64_t epoch = 0;
   bool draining = false;  // a swap away from notify has not been seen to end (Drained)
+  // One for each table of the spec, in its order; then, with `installed` false, those that the spec no longer names.
+  // All `installed` means that Install has nothing to do.
   std::vector<TableState> tables;
   int64_t queue_depth = 0;  // rows in all outboxes
   Duration oldest{};        // age of the oldest of them

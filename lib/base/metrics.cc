@@ -13,6 +13,8 @@ namespace {
 const prometheus::Histogram::BucketBoundaries kSecondsBuckets = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
                                                                  0.5,   1,      2.5,   5,    10,    30,   60};
 
+const prometheus::Histogram::BucketBoundaries kCountBuckets = {1, 10, 50, 100, 250, 500, 1000, 2500, 10'000, 100'000};
+
 }  // namespace
 
 struct Metrics::Impl {
@@ -38,6 +40,15 @@ void Metrics::Observe(const std::string& name, const std::string& help, const La
       .Register(impl_->registry)
       .Add(labels, kSecondsBuckets)
       .Observe(seconds);
+}
+
+void Metrics::ObserveCount(const std::string& name, const std::string& help, const Labels& labels, double count) {
+  prometheus::BuildHistogram()
+      .Name(name)
+      .Help(help)
+      .Register(impl_->registry)
+      .Add(labels, kCountBuckets)
+      .Observe(count);
 }
 
 void Metrics::Forget(const Labels& labels) { impl_->gauges.Forget(labels); }

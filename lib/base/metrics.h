@@ -22,6 +22,8 @@ class Metrics {
   void Set(const std::string& name, const std::string& help, const Labels& labels, double value);
   // Adds `seconds` to a histogram with buckets from 1 ms to 60 s.
   void Observe(const std::string& name, const std::string& help, const Labels& labels, double seconds);
+  // Adds `count` to a histogram with buckets from 1 to 100,000.
+  void ObserveCount(const std::string& name, const std::string& help, const Labels& labels, double count);
   // Removes the series of every gauge whose labels contain all of `labels` (an object that was deleted).
   void Forget(const Labels& labels);
 

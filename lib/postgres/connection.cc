@@ -197,6 +197,23 @@ Result<std::vector<Rows>> Connection::Execute(const std::string& sql, Deadline d
   return impl_->Collect(deadline);
 }
 
+Result<bool> Connection::AwaitNotification(Deadline deadline) {
+  PGTIER_RETURN_IF_ERROR(impl_->Ready());
+  while (true) {
+    if (PQconsumeInput(impl_->conn) == 0) return impl_->BrokenError();
+    bool came = false;
+    while (PGnotify* notification = PQnotifies(impl_->conn)) {
+      came = true;
+      PQfreemem(notification);
+    }
+    if (came) return true;
+    auto waited = impl_->Wait(false, deadline);
+    if (waited.has_value()) continue;
+    if (waited.error().code == Code::kDeadlineExceeded) return false;
+    return std::move(waited).error();
+  }
+}
+
 bool Connection::Usable() const { return impl_ != nullptr && impl_->Ready().has_value(); }
 
 bool Connection::InTransaction() const {

@@ -62,6 +62,10 @@ class Connection {
   // that of the first statement that failed.
   Result<std::vector<Rows>> Execute(const std::string& sql, Deadline deadline);
 
+  // Waits for a notification (LISTEN before; its channel and payload are not told). True: one came, also one that came
+  // with the answer to an earlier statement; false: the deadline passed, and the connection is as it was.
+  Result<bool> AwaitNotification(Deadline deadline);
+
   // False once the connection was lost or left in an unknown state.
   [[nodiscard]] bool Usable() const;
   // Whether a transaction is open (also a failed one).

@@ -69,12 +69,35 @@ TEST_F(InstallShadows, WhatSomebodySwitchedOffIsSwitchedOnAgain) {
   EXPECT_EQ(Read("SELECT count(*) FROM t_history"), "1\n");
 }
 
+TEST_F(InstallShadows, AnotherActorChannelOrHistoryIsWorkToDo) {
+  Run("CREATE TABLE t (id integer PRIMARY KEY)");
+  Install(SpecOf({"t"}));
+  shadow::Spec spec = SpecOf({"t"});
+  spec.actor_setting = "app.user";
+  EXPECT_FALSE(Inspect(spec).tables.at(0).installed);
+  Install(spec);
+  EXPECT_TRUE(Inspect(spec).tables.at(0).installed);
+  spec.tables[0].history = "t_audit";
+  EXPECT_FALSE(Inspect(spec).tables.at(0).installed);
+  Install(spec);
+  EXPECT_TRUE(Inspect(spec).tables.at(0).installed);
+  Run("SET app.user = 'u'; INSERT INTO t VALUES (1)");
+  EXPECT_EQ(Read("SELECT actor, id FROM t_audit"), "u|1\n");
+  EXPECT_EQ(Read("SELECT count(*) FROM t_history"), "0\n");
+}
+
 TEST_F(InstallShadows, TablesThatLeaveKeepTheirHistory) {
   Run("CREATE TABLE t (id integer PRIMARY KEY); CREATE TABLE u (id integer PRIMARY KEY)");
   Install(SpecOf({"t", "u"}));
   ASSERT_TRUE(shadow::SwapBodies(admin(), SpecOf({"t", "u"}), Tier::kNotify, Soon()).has_value());
   Run("INSERT INTO t VALUES (1); INSERT INTO u VALUES (1)");
+  shadow::State before = Inspect(SpecOf({"t"}));
+  ASSERT_EQ(before.tables.size(), 2U);  // what is to go is shown, and is work to do
+  EXPECT_TRUE(before.tables[0].installed);
+  EXPECT_EQ(before.tables[1].source, "public.u");
+  EXPECT_FALSE(before.tables[1].installed);
   Install(SpecOf({"t"}));
+  EXPECT_EQ(Inspect(SpecOf({"t"})).tables.size(), 1U);
   Run("INSERT INTO u VALUES (2)");
   EXPECT_EQ(Read("SELECT count(*) FROM pg_trigger WHERE tgrelid = 'u'::regclass"), "0\n");
   EXPECT_EQ(Inspect(SpecOf({"t"})).queue_depth, 2);  // what u had queued is not forgotten

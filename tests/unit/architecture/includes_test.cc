@@ -36,6 +36,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"operator",
      {"lib/base", "lib/http", "lib/kube", "lib/observe", "core", "crds", "controllers/ladder", "controllers/runtime",
       "controllers/scale_tier"}},
+    {"workers", {"lib/base", "lib/http", "lib/postgres", "shadow", "workers/cdc"}},
     {"cli", {"lib/base", "lib/http", "lib/kube", "core", "crds", "controllers/ladder", "controllers/scale_tier"}},
     {"demo/load", {"lib/base", "lib/postgres"}},
 };
@@ -48,10 +49,10 @@ const std::map<std::string, std::set<std::string>> kOwners = {
     {"prometheus/", {"lib/base", "demo/load"}},
     {"spdlog/", {"lib/base"}},
     {"yaml-cpp/", {"lib/kube"}},
-    {"CLI/", {"operator", "cli", "demo/load"}},
+    {"CLI/", {"operator", "workers", "cli", "demo/load"}},
     {"nlohmann/",
      {"lib/kube", "lib/observe", "crds", "controllers/ladder", "controllers/runtime", "controllers/scale_tier",
-      "operator", "cli", "demo/load", "workers/cdc"}},
+      "operator", "workers", "workers/cdc", "cli", "demo/load"}},
 };
 
 std::string FolderOf(const std::string& path) {

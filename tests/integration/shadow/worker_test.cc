@@ -1,0 +1,175 @@
+// pgtier-worker in mode notify, as a process.
+#include <atomic>
+#include <thread>
+
+#include "lib/http/client.h"
+#include "tests/integration/shadow/shadow_fixture.h"
+#include "tests/integration/shadow/worker_process.h"
+
+namespace pgtier {
+namespace {
+
+using shadow::Tier;
+using testing::Soon;
+using testing::WorkerProcess;
+
+class Worker : public testing::WithDatabase {
+ protected:
+  void SetUp() override {
+    WithDatabase::SetUp();
+    if (IsSkipped()) return;
+    Run("CREATE TABLE t (id integer PRIMARY KEY, v integer)");
+    spec_ = SpecOf({"t"});
+    Install(spec_);
+    ASSERT_TRUE(shadow::SwapBodies(admin(), spec_, Tier::kNotify, Soon()).has_value());
+    Run("ALTER ROLE pgtier_shadow_notify PASSWORD 'secret'");
+    folder_.Write("password", "secret\n");
+    Configure("");
+  }
+  void Configure(const std::string& more) {
+    auto options = server().Options(database());
+    options.user = "pgtier_shadow_notify";
+    folder_.Write("worker.json", testing::WorkerConfig(folder_, options, "notify", "data/audit", more));
+  }
+  std::unique_ptr<WorkerProcess> StartWorker() {
+    return std::make_unique<WorkerProcess>(folder_.path() + "/worker.json", folder_.path() + "/log");
+  }
+  std::string Log() { return folder_.Read("log"); }
+  void Await(const std::string& what, const std::function<bool()>& holds) {
+    Deadline deadline = Deadline::After(std::chrono::seconds(60));
+    while (!holds()) {
+      ASSERT_FALSE(deadline.Expired()) << what << "; the worker said: " << Log();
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  }
+  void AwaitRows(int count) {
+    Await("rows in the history: " + std::to_string(count),
+          [&] { return Read("SELECT count(*) FROM t_history") == std::to_string(count) + "\n"; });
+  }
+  bool Asleep() {
+    return Read(
+               "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 7047001 AND mode ="
+               " 'ExclusiveLock' AND granted") == "1\n";
+  }
+  std::string Page(const std::string& path) {
+    std::string log = Log();
+    size_t at = log.rfind("\"port\":");
+    if (at == std::string::npos) return "";
+    http::ClientOptions options;
+    options.base_url = "http://127.0.0.1:" + std::to_string(std::stoi(log.substr(at + 7)));
+    auto client = http::Client::Create(options);
+    if (!client.has_value()) return client.error().message;
+    http::Request request;
+    request.path_and_query = path;
+    auto response = (*client)->Send(request, Soon(), {});
+    return response.has_value() ? std::to_string(response->status) + " " + response->body : response.error().message;
+  }
+  testing::ServerFolder folder_;
+  shadow::Spec spec_;
+};
+
+TEST_F(Worker, MovesRowsSleepsAndIsWoken) {
+  Run("INSERT INTO t SELECT i, 0 FROM generate_series(1, 2500) AS i");
+  auto worker = StartWorker();
+  AwaitRows(2500);
+  Await("asleep", [&] { return Asleep(); });
+  // A notification goes out, and only because it sleeps.
+  auto listener = Open();
+  Run(listener, "LISTEN audit_shadow_channel");
+  Run("UPDATE t SET v = 1 WHERE id <= 10");
+  auto woken = listener.AwaitNotification(Soon());
+  ASSERT_TRUE(woken.has_value());
+  EXPECT_TRUE(*woken);
+  AwaitRows(2510);
+  Await("metrics", [&] { return Page("/metrics").find("pgtier_shadow_queue_depth 0") != std::string::npos; });
+  std::string metrics = Page("/metrics");
+  EXPECT_NE(metrics.find("pgtier_shadow_rows_total{table=\"public.t\"} 2510"), std::string::npos) << metrics;
+  EXPECT_NE(metrics.find("pgtier_shadow_batch_rows_bucket{le=\"1000\"}"), std::string::npos);
+  EXPECT_EQ(Page("/healthz"), "200 ok\n");
+  EXPECT_EQ(Page("/readyz"), "200 ok\n");
+  EXPECT_EQ(worker->Terminate(), 0) << Log();
+}
+
+// The trigger's half of the protocol, without a worker: a notification exactly while K is held by a sleeper.
+TEST_F(Worker, NoNotificationWhileItIsAwake) {
+  auto listener = Open();
+  Run(listener, "LISTEN audit_shadow_channel");
+  Run("INSERT INTO t VALUES (1, 1); INSERT INTO t VALUES (2, 1)");
+  auto sleeper = Open();
+  std::string number = Read("SELECT number FROM pgtier.shadow_state");
+  // While a writer is in flight, nobody falls asleep.
+  Run("BEGIN; INSERT INTO t VALUES (3, 1)");
+  EXPECT_EQ(Read(sleeper, "SELECT pg_try_advisory_lock(7047001, " + number + ")"), "f\n");
+  Run("COMMIT");
+  EXPECT_FALSE(*listener.AwaitNotification(Deadline::After(std::chrono::milliseconds(300))));
+  EXPECT_EQ(Read(sleeper, "SELECT pg_try_advisory_lock(7047001, " + number + ")"), "t\n");
+  Run("INSERT INTO t SELECT i, 1 FROM generate_series(10, 500) AS i");
+  EXPECT_TRUE(*listener.AwaitNotification(Soon()));
+  EXPECT_FALSE(*listener.AwaitNotification(Deadline::After(std::chrono::milliseconds(300))));  // one a transaction
+}
+
+TEST_F(Worker, TakesANewConfigurationAndPassword) {
+  auto worker = StartWorker();
+  Await("ready", [&] { return Page("/readyz") == "200 ok\n"; });
+  Run("INSERT INTO t VALUES (1, 1)");
+  AwaitRows(1);
+  // A wrong file changes nothing.
+  folder_.Write("worker.json", "{");
+  Await("complaint", [&] { return Log().find("the one before stays") != std::string::npos; });
+  Run("INSERT INTO t VALUES (2, 1)");
+  AwaitRows(2);
+  // The password rotates: the role's, then the file; the sessions of before are ended.
+  Configure(R"(, "batch": {"rows": 7})");
+  Run("ALTER ROLE pgtier_shadow_notify PASSWORD 'other'");
+  folder_.Write("password", "other");
+  Run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'pgtier_shadow_notify'");
+  Run("INSERT INTO t SELECT i, 1 FROM generate_series(10, 59) AS i");
+  AwaitRows(52);
+  Await("batches of seven", [&] {
+    return Page("/metrics").find("pgtier_shadow_batch_rows_bucket{le=\"10\"}") != std::string::npos &&
+           Read("SELECT count(*) FROM pgtier.outbox_1") == "0\n";
+  });
+  EXPECT_EQ(Read("SELECT count(DISTINCT xmin::text) >= 8 FROM t_history WHERE id >= 10"), "t\n");
+  EXPECT_EQ(worker->Terminate(), 0);
+}
+
+TEST_F(Worker, SeveralShareTheShardsAndOneTakesOver) {
+  std::vector<std::unique_ptr<WorkerProcess>> workers;
+  for (int i = 0; i < 3; ++i) workers.push_back(StartWorker());
+  Await("three", [&] {
+    return Read("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgtier-notify-%'") == "3\n";
+  });
+  std::atomic<bool> stop = false;
+  std::atomic<int> written = 0;
+  std::jthread writer([&] {
+    auto connection = Open();
+    for (int round = 1; !stop; ++round) {
+      Run(connection, "INSERT INTO t SELECT i, 0 FROM generate_series(" + std::to_string(round * 1000) + "," +
+                          std::to_string(round * 1000 + 299) + ") AS i");
+      written += 300;
+    }
+  });
+  Await("rows", [&] { return Read("SELECT count(*) > 3000 FROM t_history") == "t\n"; });
+  workers[0]->Kill();
+  workers[1]->Kill();
+  stop = true;
+  writer.join();
+  AwaitRows(written);
+  EXPECT_EQ(Read("SELECT count(DISTINCT position) FROM t_history"), std::to_string(written) + "\n");
+  EXPECT_EQ(workers[2]->Terminate(), 0);
+}
+
+TEST_F(Worker, SaysWhatIsWrongAndTriesAgain) {
+  Run("ALTER ROLE pgtier_shadow_notify PASSWORD 'not yet'");
+  auto worker = StartWorker();
+  Await("refusal", [&] { return Log().find("password authentication failed") != std::string::npos; });
+  EXPECT_EQ(Page("/readyz").substr(0, 3), "503");
+  EXPECT_EQ(Page("/healthz"), "200 ok\n");  // a restart would not help
+  EXPECT_EQ(Log().find("secret"), std::string::npos);
+  Run("ALTER ROLE pgtier_shadow_notify PASSWORD 'secret'; INSERT INTO t VALUES (1, 1)");
+  AwaitRows(1);
+  EXPECT_EQ(worker->Terminate(), 0);
+}
+
+}  // namespace
+}  // namespace pgtier

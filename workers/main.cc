@@ -1,0 +1,53 @@
+// pgtier-worker: writes histories beside the application. One program, several modes.
+#include <malloc.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <stop_token>
+#include <thread>
+
+#include "lib/base/log.h"
+#include "lib/http/client.h"
+#include "workers/runner.h"
+
+int main(int argc, char** argv) {
+  mallopt(M_ARENA_MAX, 2);  // else each thread keeps freed memory in a heap of its own
+  std::string config;
+  std::string log_level = "info";
+  CLI::App app{"pgtier-worker writes the audit history of shadow tables: from outboxes (mode notify)."};
+  app.set_version_flag("--version", PGTIER_VERSION);
+  app.add_option("--config", config, "JSON file that says what to do; changes of it take effect within seconds")
+      ->required();
+  app.add_option("--log-level", log_level, "debug, info, warn or error")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  }
+  pgtier::log::SetLevel(log_level);
+
+  // Signals are taken by one thread that waits for them; every thread started later inherits the mask.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  pgtier::http::InitialiseThreads();
+  std::stop_source stop;
+  std::thread([signals, stop]() mutable {
+    int signal = 0;
+    sigwait(&signals, &signal);
+    pgtier::log::Info("stopping", {{"signal", static_cast<long long>(signal)}});
+    stop.request_stop();
+  }).detach();
+
+  pgtier::Status outcome =
+      pgtier::workers::RunWorker(config, {{"notify", pgtier::workers::MakeNotify}}, stop.get_token());
+  if (!outcome.has_value()) pgtier::log::Error("pgtier-worker ends", {{"error", outcome.error().message}});
+  // Without the destructors of static objects, under which the HTTP library's threads still run.
+  _exit(outcome.has_value() ? 0 : 1);
+}
