@@ -73,7 +73,7 @@ TEST_F(InstallShadows, AnotherActorChannelOrHistoryIsWorkToDo) {
   Run("CREATE TABLE t (id integer PRIMARY KEY)");
   Install(SpecOf({"t"}));
   shadow::Spec spec = SpecOf({"t"});
-  spec.actor_setting = "app.user";
+  spec.actor_setting = "app.who";
   EXPECT_FALSE(Inspect(spec).tables.at(0).installed);
   Install(spec);
   EXPECT_TRUE(Inspect(spec).tables.at(0).installed);
@@ -81,7 +81,7 @@ TEST_F(InstallShadows, AnotherActorChannelOrHistoryIsWorkToDo) {
   EXPECT_FALSE(Inspect(spec).tables.at(0).installed);
   Install(spec);
   EXPECT_TRUE(Inspect(spec).tables.at(0).installed);
-  Run("SET app.user = 'u'; INSERT INTO t VALUES (1)");
+  Run("SET app.who = 'u'; INSERT INTO t VALUES (1)");
   EXPECT_EQ(Read("SELECT actor, id FROM t_audit"), "u|1\n");
   EXPECT_EQ(Read("SELECT count(*) FROM t_history"), "0\n");
 }
