@@ -53,7 +53,8 @@ Result<int64_t> InstallTable(Connection& admin, const Spec& spec, const Table& t
 }
 
 // Takes the policy's tables out of it, but for those in `stay`.
-Status RemoveOthers(Connection& admin, const Spec& spec, const std::set<int64_t>& stay, Deadline deadline) {
+Status RemoveOthers(Connection& admin, const Spec& spec, const std::optional<std::string>& tier,
+                    const std::set<int64_t>& stay, Deadline deadline) {
   PGTIER_ASSIGN_OR_RETURN(
       auto rows,
       admin.Query("SELECT id, format('%I.%I', source_schema, source_name) AS source FROM pgtier.shadow_tables"
@@ -63,6 +64,11 @@ Status RemoveOthers(Connection& admin, const Spec& spec, const std::set<int64_t>
     PGTIER_ASSIGN_OR_RETURN(auto id, row.Get<int64_t>("id"));
     if (stay.contains(id)) continue;
     PGTIER_ASSIGN_OR_RETURN(auto source, row.Get<std::string>("source"));
+    if (tier == "cdc") {
+      return MakeError(Code::kFailedPrecondition, "TablesFixedInCdc: " + source +
+                                                      " is to leave the policy, which is in cdc; go back to triggers, "
+                                                      "then change the tables");
+    }
     PGTIER_RETURN_IF_ERROR(WithLockRetries(admin, "removing " + source + " from the policy", deadline, [&]() -> Status {
       return Call(admin, "SELECT pgtier.shadow_remove_table($1)", {std::to_string(id)}, deadline);
     }));
@@ -117,7 +123,7 @@ Status Install(Connection& admin, const Spec& spec, Deadline deadline) {
     }
     stay.insert(*agreeing);
   }
-  PGTIER_RETURN_IF_ERROR(RemoveOthers(admin, spec, stay, deadline));
+  PGTIER_RETURN_IF_ERROR(RemoveOthers(admin, spec, tier, stay, deadline));
   return Sweep(admin, spec, deadline);
 }
 
@@ -130,7 +136,7 @@ Status Uninstall(Connection& admin, const Spec& spec, Deadline deadline) {
     return MakeError(Code::kFailedPrecondition,
                      "the policy is in cdc: go back to triggers first, so that nothing is lost");
   }
-  PGTIER_RETURN_IF_ERROR(RemoveOthers(admin, spec, {}, deadline));
+  PGTIER_RETURN_IF_ERROR(RemoveOthers(admin, spec, tier, {}, deadline));
   // No writer is left; what the outboxes hold is moved here, for the worker may be gone.
   while (true) {
     PGTIER_ASSIGN_OR_RETURN(auto empty, Value(admin, "SELECT pgtier.shadow_sweep($1)", {spec.policy}, deadline));

@@ -130,6 +130,23 @@ TEST_F(InstallShadows, UninstallMovesWhatWaitsAndALaterPolicyGoesOn) {
   EXPECT_EQ(Read("SELECT epoch, position, id FROM t_history ORDER BY epoch DESC, position DESC LIMIT 1"), "7|2501|0\n");
 }
 
+TEST_F(InstallShadows, TablesAreFixedInCdc) {
+  Run("CREATE TABLE t (id integer PRIMARY KEY); CREATE TABLE u (id integer PRIMARY KEY); CREATE TABLE v (id integer)");
+  Install(SpecOf({"t", "u"}));
+  Run("BEGIN; SET LOCAL pgtier.shadow_own_ddl = '1'; UPDATE pgtier.shadow_state SET tier = 'cdc'; SELECT"
+      " pgtier.shadow_set_triggers(id) FROM pgtier.shadow_tables; COMMIT");
+  Install(SpecOf({"t", "u"}));
+  for (const shadow::Spec& other : {SpecOf({"t"}), SpecOf({"t", "u", "v"})}) {
+    auto refused = shadow::Install(admin(), other, Soon());
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().code, Code::kFailedPrecondition);
+    EXPECT_EQ(refused.error().message.find("TablesFixedInCdc: "), 0U) << refused.error().message;
+  }
+  auto refused = shadow::Uninstall(admin(), SpecOf({"t", "u"}), Soon());
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, Code::kFailedPrecondition);
+}
+
 TEST_F(InstallShadows, ATableBelongsToOnePolicy) {
   Run("CREATE TABLE t (id integer PRIMARY KEY)");
   Install(SpecOf({"t"}));
