@@ -1,6 +1,6 @@
 #include "workers/runner.h"
 
-#include <condition_variable>
+#include <atomic>
 #include <memory>
 #include <thread>
 

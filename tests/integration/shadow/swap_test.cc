@@ -96,6 +96,41 @@ TEST_F(Swap, AStateThatWasLostBetweenSwapAndWaitsIsTakenUp) {
   EXPECT_TRUE(Drained());
 }
 
+// Where transactions may be prepared, the trigger sends no NOTIFY (PREPARE would fail), and a prepared one is waited
+// for.
+TEST_F(Swap, PreparedTransactionsAreWaitedFor) {
+  testing::PostgresOptions options;
+  options.conf = {"max_prepared_transactions = 5"};
+  auto own = testing::LocalPostgres::Start(options);
+  ASSERT_TRUE(own.has_value()) << own.error().message;
+  auto connection = (*own)->Connect();
+  auto writer = (*own)->Connect();
+  ASSERT_TRUE(connection.has_value() && writer.has_value());
+  auto drained = [&] { return *shadow::Drained(*connection, spec_, Soon()); };
+  Run(*connection, "CREATE TABLE t (id integer PRIMARY KEY, v integer)");
+  ASSERT_TRUE(shadow::Install(*connection, spec_, Soon()).has_value());
+  auto findings = shadow::Preflight(*connection, spec_, Tier::kNotify, Soon());
+  ASSERT_TRUE(findings.has_value());
+  ASSERT_EQ(findings->size(), 1U);
+  EXPECT_EQ(findings->at(0).code, "PreparedTransactions");
+  ASSERT_TRUE(shadow::SwapBodies(*connection, spec_, Tier::kNotify, Soon()).has_value());
+  // A sleeper holds K, so that a trigger that sent notifications would send one now.
+  Run(*connection, "SELECT pg_advisory_lock(7047001, (SELECT number FROM pgtier.shadow_state))");
+  Run(*writer, "BEGIN; INSERT INTO t VALUES (1, 1); PREPARE TRANSACTION 'before'");
+  Run(*writer, "BEGIN; INSERT INTO t VALUES (2, 1)");
+  ASSERT_TRUE(shadow::SwapBodies(*connection, spec_, Tier::kTriggers, Soon()).has_value());
+  Run(*writer, "PREPARE TRANSACTION 'after'");
+  EXPECT_FALSE(drained());
+  Run(*writer, "COMMIT PREPARED 'before'");
+  Run(*connection, "SELECT pgtier.shadow_drain_all('data/audit')");
+  EXPECT_FALSE(drained());
+  Run(*writer, "COMMIT PREPARED 'after'");
+  EXPECT_FALSE(drained());
+  Run(*connection, "SELECT pgtier.shadow_drain_all('data/audit')");
+  EXPECT_TRUE(drained());
+  EXPECT_EQ(Read(*connection, "SELECT id FROM t_history ORDER BY position"), "1\n2\n");
+}
+
 TEST_F(Swap, SeveralDrainersKeepTheOrderOfEachRow) {
   To(Tier::kNotify);
   Run("INSERT INTO t SELECT i, 0 FROM generate_series(1, 40) AS i");
