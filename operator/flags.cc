@@ -31,6 +31,8 @@ std::optional<int> ParseFlags(int argc, char** argv, Flags& flags) {
       ->required();
   app.add_option("--pgcat-image", flags.pgcat_image,
                  "Image of PgCat where a policy names none. pgtier ships none; without it engine PgCat is refused");
+  app.add_option("--worker-image", flags.worker_image,
+                 "Image of the workers of ShadowTablePolicies: the operator's own. Without it tier notify is refused");
   app.add_option("--log-level", flags.log_level, "debug, info, warn or error")
       ->capture_default_str()
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));

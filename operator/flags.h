@@ -22,6 +22,7 @@ struct Flags {
   std::string postgres_image;
   std::string pgbouncer_image;
   std::string pgcat_image;
+  std::string worker_image;
   std::string log_level = "info";
 };
 

@@ -6,23 +6,25 @@
 #include <mutex>
 #include <thread>
 
-#include "controllers/ladder/policy_cache.h"
-#include "controllers/runtime/controller.h"
 #include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/resources.h"
 #include "controllers/scale_tier/scale_tier_reconciler.h"
+#include "controllers/shadow_table/names.h"
+#include "controllers/shadow_table/resources.h"
+#include "controllers/shadow_table/shadow_table_reconciler.h"
 #include "crds/scale_tier_policy_codec.h"
+#include "crds/shadow_table_policy_codec.h"
 #include "lib/base/log.h"
 #include "lib/base/random.h"
 #include "lib/http/server.h"
 #include "lib/kube/leader_elector.h"
-#include "lib/kube/object_cache.h"
+#include "operator/kind.h"
 
 namespace pgtier {
 namespace {
 
 namespace scale_tier = controllers::scale_tier;
-using ScalePolicies = controllers::PolicyCache<crds::ScaleTierPolicy>;
+namespace shadow_table = controllers::shadow_table;
 
 constexpr Duration kDrain = std::chrono::seconds(30);
 // How often memory that was freed goes back to the kernel; it takes milliseconds.
@@ -52,7 +54,7 @@ Result<std::string> Identity() {
 // Everything that runs, in the order in which it must be destroyed backwards.
 class Operator {
  public:
-  explicit Operator(const Flags& flags) : flags_(flags), queue_(&clock_) {}
+  explicit Operator(const Flags& flags) : flags_(flags) {}
 
   Status Run(const std::stop_token& stop) {
     PGTIER_ASSIGN_OR_RETURN(kube::Config config, kube::LoadConfig(flags_.kubeconfig));
@@ -64,12 +66,12 @@ class Operator {
     event_options.instance = identity_;
     events_ = std::make_unique<kube::EventRecorder>(client_.get(), &clock_, &metrics_, event_options);
     prometheus_ = std::make_unique<observe::Prometheus>(observe::AllowedHosts(flags_.allow_hosts, AddressesOf(config)));
-    MakeCaches();
-    MakeController();
+    MakeScaleTiers();
+    if (HasShadowTables(stop)) MakeShadowTables();
     PGTIER_RETURN_IF_ERROR(Serve());
 
-    std::jthread policies([&](const std::stop_token& own) { policies_->Run(own); });
-    children_->Start();
+    scale_tiers_->Watch();
+    if (shadow_tables_ != nullptr) shadow_tables_->Watch();
     if (!WaitForCaches(stop)) return {};
     log::Info("caches are synced");
     malloc_trim(0);  // What the first lists were parsed in.
@@ -77,39 +79,82 @@ class Operator {
   }
 
  private:
-  void MakeCaches() {
-    policies_ = std::make_unique<ScalePolicies>(
-        client_.get(), scale_tier::kScaleTierPolicies, crds::DecodeScaleTierPolicy, flags_.watch_namespace,
-        [this](const kube::ObjectKey& key, bool first) {
-          queue_.Add(key, first ? kube::WorkQueue::Priority::kLow : kube::WorkQueue::Priority::kHigh);
-        },
-        &metrics_);
-    kube::ObjectCacheOptions options;
-    options.resources.assign(std::begin(scale_tier::kOwned), std::end(scale_tier::kOwned));
-    options.namespace_ = flags_.watch_namespace;
-    options.label = scale_tier::kPolicyLabel;
-    children_ = std::make_unique<kube::ObjectCache>(
-        client_.get(), std::move(options),
-        [this](const kube::ObjectKey& policy) {
-          queue_.Add(policy, Synced() ? kube::WorkQueue::Priority::kHigh : kube::WorkQueue::Priority::kLow);
-        },
-        &metrics_);
+  void MakeScaleTiers() {
+    scale_tiers_ = std::make_unique<Kind<crds::ScaleTierPolicy>>(
+        client_.get(), &clock_, &metrics_,
+        Kind<crds::ScaleTierPolicy>::Watches{scale_tier::kScaleTierPolicies, crds::DecodeScaleTierPolicy,
+                                             flags_.watch_namespace, scale_tier::kPolicyLabel, scale_tier::kOwned});
+    scale_tiers_->SetReconciler(
+        std::make_unique<scale_tier::ScaleTierReconciler>(scale_tier::ScaleTierReconciler::Parts{
+            client_.get(), events_.get(), prometheus_.get(), &clock_, &metrics_,
+            scale_tier::Images{flags_.postgres_image, flags_.pgbouncer_image, flags_.pgcat_image},
+            [this](const kube::ObjectKey& key) { return scale_tiers_->Get(key); }, scale_tiers_->children(),
+            ExternalHosts(), scale_tier::NetworkGuard{flags_.network_policies, operator_namespace_}}),
+        "scaletierpolicy", flags_.workers);
   }
 
-  void MakeController() {
-    reconciler_ = std::make_unique<scale_tier::ScaleTierReconciler>(scale_tier::ScaleTierReconciler::Parts{
-        client_.get(), events_.get(), prometheus_.get(), &clock_, &metrics_,
-        scale_tier::Images{flags_.postgres_image, flags_.pgbouncer_image, flags_.pgcat_image},
-        [this](const kube::ObjectKey& key) { return policies_->Get(key); }, children_.get(),
-        scale_tier::RefuseSpecialHosts({"kubernetes.default.svc", apiserver_}),
-        scale_tier::NetworkGuard{flags_.network_policies, operator_namespace_}});
-    controllers::ControllerOptions options;
-    options.name = "scaletierpolicy";
-    options.workers = flags_.workers;
-    controller_ = std::make_unique<controllers::Controller>(options, &queue_, reconciler_.get(), &metrics_);
+  // An upgrade by Helm leaves the resources as they are: a cluster may not know the kind yet, and must not be kept from
+  // serving the other one.
+  bool HasShadowTables(const std::stop_token& stop) {
+    constexpr Duration kPatience = std::chrono::seconds(10);
+    kube::ListOptions options;
+    options.limit = 1;
+    while (!stop.stop_requested()) {
+      Result<nlohmann::json> listed = client_->List(shadow_table::kShadowTablePolicies, flags_.watch_namespace, options,
+                                                    Deadline::After(kPatience), stop);
+      if (listed.has_value()) return true;
+      Code code = listed.error().code;
+      if (code == Code::kNotFound || code == Code::kPermissionDenied) {
+        log::Warn("ShadowTablePolicies are not looked after: apply crds/ and the chart of this release, then restart",
+                  {{"error", listed.error().message}});
+        return false;
+      }
+      SleepFor(std::chrono::seconds(1), stop);
+    }
+    return false;
   }
 
-  [[nodiscard]] bool Synced() const { return policies_->synced() && children_->synced(); }
+  void MakeShadowTables() {
+    shadow_tables_ = std::make_unique<Kind<crds::ShadowTablePolicy>>(
+        client_.get(), &clock_, &metrics_,
+        Kind<crds::ShadowTablePolicy>::Watches{shadow_table::kShadowTablePolicies, crds::DecodeShadowTablePolicy,
+                                               flags_.watch_namespace, shadow_table::kShadowPolicyLabel,
+                                               shadow_table::kOwned});
+    shadow_table::ShadowTableReconciler::Parts parts{
+        client_.get(),
+        events_.get(),
+        prometheus_.get(),
+        &clock_,
+        &metrics_,
+        flags_.worker_image,
+        [this](const kube::ObjectKey& key) { return shadow_tables_->Get(key); },
+        [this](const kube::ObjectKey& key) { return scale_tiers_->Get(key); },
+        shadow_tables_->children(),
+        scale_tiers_->children(),
+        ExternalHosts()};
+    parts.release.notify = !flags_.worker_image.empty();
+    shadow_tables_->SetReconciler(std::make_unique<shadow_table::ShadowTableReconciler>(std::move(parts)),
+                                  "shadowtablepolicy", flags_.workers);
+  }
+
+  scale_tier::HostCheck ExternalHosts() const {
+    return scale_tier::RefuseSpecialHosts({"kubernetes.default.svc", apiserver_});
+  }
+
+  [[nodiscard]] bool Synced() const {
+    return scale_tiers_->synced() && (shadow_tables_ == nullptr || shadow_tables_->synced());
+  }
+
+  void Start() {
+    scale_tiers_->Start();
+    if (shadow_tables_ != nullptr) shadow_tables_->Start();
+  }
+
+  void Drain() {
+    Deadline deadline = Deadline::After(kDrain);
+    if (shadow_tables_ != nullptr) shadow_tables_->Stop(deadline);
+    scale_tiers_->Stop(deadline);
+  }
 
   Status Serve() {
     PGTIER_ASSIGN_OR_RETURN(
@@ -131,9 +176,9 @@ class Operator {
   }
 
   Status WorkUntil(const std::stop_token& stop) {
-    controller_->Start();
+    Start();
     while (SleepFor(kTrim, stop)) malloc_trim(0);
-    controller_->Stop(Deadline::After(kDrain));
+    Drain();
     return {};
   }
 
@@ -150,7 +195,7 @@ class Operator {
       if (stopping) return;
       metrics_.Set("pgtier_leader", "1 while this process leads.", {}, 1);
       started = true;
-      controller_->Start();
+      Start();
     };
     options.on_stopped = [&] { metrics_.Set("pgtier_leader", "1 while this process leads.", {}, 0); };
     kube::LeaderElector elector(client_.get(), &clock_, options);
@@ -161,7 +206,7 @@ class Operator {
         std::lock_guard lock(mutex);
         stopping = true;
       }
-      if (started) controller_->Stop(Deadline::After(kDrain));
+      if (started) Drain();
       election.request_stop();
     });
     Status outcome = elector.Run(election.get_token());
@@ -176,17 +221,14 @@ class Operator {
   const Flags& flags_;
   SystemClock clock_;
   Metrics metrics_;
-  kube::WorkQueue queue_;
   std::string identity_;
   std::string apiserver_;  // Its host.
   std::string operator_namespace_;
   std::unique_ptr<kube::Client> client_;
   std::unique_ptr<kube::EventRecorder> events_;
   std::unique_ptr<observe::Prometheus> prometheus_;
-  std::unique_ptr<ScalePolicies> policies_;
-  std::unique_ptr<kube::ObjectCache> children_;
-  std::unique_ptr<scale_tier::ScaleTierReconciler> reconciler_;
-  std::unique_ptr<controllers::Controller> controller_;
+  std::unique_ptr<Kind<crds::ScaleTierPolicy>> scale_tiers_;
+  std::unique_ptr<Kind<crds::ShadowTablePolicy>> shadow_tables_;  // Null: the cluster does not know the kind.
   std::unique_ptr<http::Server> server_;
 };
 

@@ -30,7 +30,9 @@ Json RenderPostgresNetworkPolicy(const RenderContext& context) {
   Json pods{{"matchLabels", {{kPolicyLabel, policy}, {"app.kubernetes.io/name", "postgres"}}}};
   // Instances and poolers carry the policy's label, and nobody else's pods.
   Json own{{"podSelector", {{"matchLabels", {{kPolicyLabel, policy}}}}}};
-  return Policy(context, PostgresConfig(policy), pods, Json::array({own, FromOperator(context)}));
+  // Workers of ShadowTablePolicies.
+  Json workers{{"podSelector", {{"matchLabels", {{kDatabaseLabel, policy}}}}}};
+  return Policy(context, PostgresConfig(policy), pods, Json::array({own, workers, FromOperator(context)}));
 }
 
 Json RenderPoolerNetworkPolicy(const RenderContext& context) {

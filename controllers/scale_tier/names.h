@@ -9,6 +9,8 @@
 namespace pgtier::controllers::scale_tier {
 
 inline constexpr char kPolicyLabel[] = "pgtier.dev/policy";
+// On pods of others than the policy that may reach its instances: which policy's.
+inline constexpr char kDatabaseLabel[] = "pgtier.dev/database";
 inline constexpr char kInstanceLabel[] = "pgtier.dev/instance";
 inline constexpr char kEndpointLabel[] = "pgtier.dev/endpoint";   // on poolers: which of those below
 inline constexpr char kConfigAnnotation[] = "pgtier.dev/config";  // on pods: makes the kubelet sync their volumes

@@ -22,6 +22,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [pgtier.dev]
   resources: [scaletierpolicies/finalizers]
   verbs: [update]
+# patch: of metadata.finalizers alone; what else it may write of a policy is its status
+- apiGroups: [pgtier.dev]
+  resources: [shadowtablepolicies]
+  verbs: [get, list, watch, patch]
+- apiGroups: [pgtier.dev]
+  resources: [shadowtablepolicies/status]
+  verbs: [patch]
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, patch, delete]

@@ -33,9 +33,12 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"controllers/scale_tier",
      {"lib/base", "lib/kube", "lib/postgres", "lib/poolers", "lib/observe", "lib/pki", "core", "crds",
       "controllers/ladder", "controllers/runtime", "sql"}},
+    {"controllers/shadow_table",
+     {"lib/base", "lib/kube", "lib/postgres", "lib/observe", "core", "crds", "shadow", "controllers/ladder",
+      "controllers/runtime", "controllers/scale_tier"}},
     {"operator",
      {"lib/base", "lib/http", "lib/kube", "lib/observe", "core", "crds", "controllers/ladder", "controllers/runtime",
-      "controllers/scale_tier"}},
+      "controllers/scale_tier", "controllers/shadow_table"}},
     {"workers", {"lib/base", "lib/http", "lib/postgres", "shadow", "workers/cdc"}},
     {"cli", {"lib/base", "lib/http", "lib/kube", "core", "crds", "controllers/ladder", "controllers/scale_tier"}},
     {"demo/load", {"lib/base", "lib/postgres"}},
@@ -52,7 +55,7 @@ const std::map<std::string, std::set<std::string>> kOwners = {
     {"CLI/", {"operator", "workers", "cli", "demo/load"}},
     {"nlohmann/",
      {"lib/kube", "lib/observe", "crds", "controllers/ladder", "controllers/runtime", "controllers/scale_tier",
-      "operator", "workers", "workers/cdc", "cli", "demo/load"}},
+      "controllers/shadow_table", "operator", "cli", "demo/load", "workers", "workers/cdc"}},
 };
 
 std::string FolderOf(const std::string& path) {

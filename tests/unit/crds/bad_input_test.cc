@@ -108,6 +108,9 @@ TEST(BadInput, TheDocumentSaysWhatTheTablesSay) {
   ASSERT_GT(bad["creates"].size(), 90U);
   std::string wanted = Replace(now, "creates", Table(bad["creates"]));
   wanted = Replace(wanted, "updates", Table(bad["updates"]));
+  Json shadow = tests::LoadYaml("tests/cases/crd/bad_shadow.yaml");
+  wanted = Replace(wanted, "shadow-creates", Table(shadow["creates"]));
+  wanted = Replace(wanted, "shadow-updates", Table(shadow["updates"]));
   wanted = Replace(wanted, "external", TroubleTable(tests::LoadYaml("tests/cases/plan/external_trouble.yaml")["rows"]));
   wanted = Replace(wanted, "unavailable", FieldTable(tests::LoadYaml("tests/cases/plan/unavailable.yaml")["rows"]));
   if (std::getenv("PGTIER_UPDATE") != nullptr) std::ofstream(path) << wanted;
@@ -117,7 +120,8 @@ TEST(BadInput, TheDocumentSaysWhatTheTablesSay) {
 // A reason that no source says any more must leave the document.
 TEST(BadInput, EachReasonThatIsNamedIsSaidSomewhere) {
   std::string sources;
-  for (const char* folder : {"controllers/ladder", "controllers/scale_tier", "core", "lib/observe", "lib/http"}) {
+  for (const char* folder : {"controllers/ladder", "controllers/scale_tier", "controllers/shadow_table", "core",
+                             "lib/observe", "lib/http"}) {
     for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(PGTIER_SOURCE_DIR) / folder)) {
       sources += ReadText(entry.path());
     }

@@ -26,6 +26,12 @@ Json ShadowSample(const char* without) {
   return sample;
 }
 
+TEST(ShadowSchema, TheChartHoldsACopy) {
+  EXPECT_EQ(tests::LoadYaml("helm/pgtier/crds/shadowtablepolicies.yaml"),
+            tests::LoadYaml("crds/shadowtablepolicies.yaml"))
+      << "cp crds/shadowtablepolicies.yaml helm/pgtier/crds/";
+}
+
 // One trigger shape everywhere: what people and the codec know of one kind holds for the other.
 TEST(ShadowSchema, SharesTheLaddersFields) {
   Json scale = SchemaOf("scaletierpolicies.yaml", "spec")["properties"];

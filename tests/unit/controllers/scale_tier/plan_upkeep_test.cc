@@ -176,10 +176,11 @@ TEST_F(PlanUpkeep, NetworkPoliciesLetInWhomTheyShould) {
   EXPECT_EQ(postgres["spec"]["ingress"].size(), 1U);
   EXPECT_EQ(postgres["spec"]["ingress"][0]["ports"][0]["port"], 5432);
   const Json& from = postgres["spec"]["ingress"][0]["from"];
-  ASSERT_EQ(from.size(), 2U);
+  ASSERT_EQ(from.size(), 3U);
   EXPECT_EQ(from[0], Json::parse(R"({"podSelector": {"matchLabels": {"pgtier.dev/policy": "kyoyu"}}})"));
-  EXPECT_EQ(from[1]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], "pgtier-system");
-  EXPECT_EQ(from[1]["podSelector"]["matchLabels"]["app.kubernetes.io/name"], "pgtier");
+  EXPECT_EQ(from[1], Json::parse(R"({"podSelector": {"matchLabels": {"pgtier.dev/database": "kyoyu"}}})"));
+  EXPECT_EQ(from[2]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], "pgtier-system");
+  EXPECT_EQ(from[2]["podSelector"]["matchLabels"]["app.kubernetes.io/name"], "pgtier");
   EXPECT_EQ(poolers["spec"]["ingress"][0]["from"][0], Json::parse(R"({"podSelector": {}})"));
   EXPECT_NE(postgres["metadata"]["name"], poolers["metadata"]["name"]);
   scene_.policy.spec.endpoint_clients = "Any";

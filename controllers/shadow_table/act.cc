@@ -1,0 +1,155 @@
+#include "controllers/shadow_table/act.h"
+
+#include <functional>
+#include <optional>
+
+#include "controllers/shadow_table/names.h"
+#include "controllers/shadow_table/resources.h"
+#include "lib/base/log.h"
+#include "lib/kube/json.h"
+#include "lib/postgres/catalogue.h"
+#include "lib/postgres/objects.h"
+
+namespace pgtier::controllers::shadow_table {
+namespace {
+
+using Json = nlohmann::json;
+
+// One statement after the other may have to try again while writers hold it off.
+constexpr Duration kDatabasePatience = std::chrono::seconds(30);
+
+// A lease is no fence, this is: one operator at a time acts for a policy in its database. FNV-1a of its name, for the
+// same number in every build.
+int64_t LockOf(const std::string& policy) {
+  uint64_t hash = 14695981039346656037U;
+  for (unsigned char c : "pgtier shadow " + policy) hash = (hash ^ c) * 1099511628211U;
+  return static_cast<int64_t>(hash);
+}
+
+class Step {
+ public:
+  Step(kube::Client& client, const crds::ShadowTablePolicy& policy, const Resolved& resolved, const Seen& seen,
+       std::string& version, Deadline deadline, const std::stop_token& stop)
+      : client_(client),
+        policy_(policy),
+        resolved_(resolved),
+        seen_(seen),
+        version_(version),
+        deadline_(deadline),
+        stop_(stop) {}
+
+  Status operator()(const SetFinalizer& action) {
+    Json finalizers = Json::array();
+    for (const std::string& each : policy_.meta.finalizers) {
+      if (each != kFinalizer) finalizers.push_back(each);
+    }
+    if (action.present) finalizers.push_back(kFinalizer);
+    // With the version: a finalizer that somebody else set meanwhile is not taken away.
+    Json patch{{"metadata", {{"finalizers", finalizers}, {"resourceVersion", policy_.meta.resource_version}}}};
+    Result<Json> patched =
+        client_.MergePatch(kShadowTablePolicies, {policy_.meta.namespace_, policy_.meta.name}, patch, deadline_, stop_);
+    if (!patched.has_value() && patched.error().code != Code::kNotFound) {
+      return patched.error().WithContext("set the finalizer");
+    }
+    if (patched.has_value()) version_ = kube::StringAt(*patched, {"metadata", "resourceVersion"});
+    return {};
+  }
+
+  Status operator()(const ApplyObject& action) {
+    kube::ObjectKey key = kube::KeyOf(action.object);
+    std::string what = std::string(action.resource.kind) + " " + key.name;
+    if (seen_.Object(action.resource, key.name) == nullptr) {
+      // Without our label it is somebody else's: applying over it would take it from them.
+      Result<Json> other = client_.Get(action.resource, key, deadline_, stop_);
+      if (other.has_value() &&
+          kube::StringAt(*other, {"metadata", "labels", kShadowPolicyLabel}) != policy_.meta.name) {
+        return MakeError(Code::kAlreadyExists, what + " exists already and is not of this policy; rename one of them");
+      }
+      if (!other.has_value() && other.error().code != Code::kNotFound) return other.error();
+    }
+    Result<Json> applied = client_.Apply(action.resource, action.object, true, deadline_, stop_);
+    if (!applied.has_value()) return applied.error().WithContext("apply " + what);
+    log::Info("applied", {{"kind", action.resource.kind}, {"name", key.name}});
+    return {};
+  }
+
+  Status operator()(const DeleteObject& action) {
+    kube::DeleteOptions options;
+    options.uid = action.uid;
+    Result<Json> deleted =
+        client_.Delete(action.resource, {policy_.meta.namespace_, action.name}, options, deadline_, stop_);
+    if (!deleted.has_value() && deleted.error().code != Code::kNotFound) return deleted.error();
+    log::Info("deleted", {{"kind", action.resource.kind}, {"name", action.name}});
+    return {};
+  }
+
+  Status operator()(const Install&) {
+    log::Info("making histories and triggers");
+    return InDatabase(
+        [&](postgres::Connection& admin, Deadline by) { return shadow::Install(admin, resolved_.spec, by); });
+  }
+
+  Status operator()(const Uninstall&) {
+    log::Info("taking triggers away; histories stay");
+    return InDatabase(
+        [&](postgres::Connection& admin, Deadline by) { return shadow::Uninstall(admin, resolved_.spec, by); });
+  }
+
+  Status operator()(const SetWorkerPassword&) {
+    return InDatabase([&](postgres::Connection& admin, Deadline by) {
+      return postgres::SetPassword(admin, std::string(shadow::kNotifyRole), seen_.database.worker.password, by);
+    });
+  }
+
+  Status operator()(const Swap& action) {
+    log::Info("swapping the triggers' bodies", {{"to", shadow::TierName(action.to)}});
+    return InDatabase([&](postgres::Connection& admin, Deadline by) {
+      return shadow::SwapBodies(admin, resolved_.spec, action.to, by);
+    });
+  }
+
+  Status operator()(const AskDrained&) {
+    return InDatabase([&](postgres::Connection& admin, Deadline by) -> Status {
+      PGTIER_ASSIGN_OR_RETURN(bool drained, shadow::Drained(admin, resolved_.spec, by));
+      if (drained) log::Info("the queue is drained");
+      return {};
+    });
+  }
+
+ private:
+  // On one connection a pass, with the lock of those who act.
+  Status InDatabase(const std::function<Status(postgres::Connection&, Deadline)>& work) {
+    Deadline by = deadline_.AtMost(kDatabasePatience);
+    if (!admin_.has_value()) {
+      PGTIER_ASSIGN_OR_RETURN(postgres::Connection connection,
+                              postgres::Connection::Open(seen_.database.admin, by, stop_));
+      PGTIER_ASSIGN_OR_RETURN(bool locked, postgres::TryAdvisoryLock(connection, LockOf(resolved_.spec.policy), by));
+      if (!locked) return MakeError(Code::kAborted, "another pgtier acts on this policy's tables now");
+      admin_.emplace(std::move(connection));
+    }
+    return work(*admin_, by);
+  }
+
+  kube::Client& client_;
+  const crds::ShadowTablePolicy& policy_;
+  const Resolved& resolved_;
+  const Seen& seen_;
+  std::string& version_;
+  Deadline deadline_;
+  const std::stop_token& stop_;
+  std::optional<postgres::Connection> admin_;
+};
+
+}  // namespace
+
+Status Actor::Act(const Plan& plan, const crds::ShadowTablePolicy& policy, const Resolved& resolved, const Seen& seen,
+                  std::string& version, Deadline deadline, const std::stop_token& stop) {
+  Step step(*client_, policy, resolved, seen, version, deadline, stop);
+  for (const Action& action : plan.actions) {
+    if (stop.stop_requested()) return MakeError(Code::kCancelled, "stopping");
+    PGTIER_RETURN_IF_ERROR(std::visit(step, action));
+  }
+  return {};
+}
+
+}  // namespace pgtier::controllers::shadow_table

@@ -1,0 +1,77 @@
+#include "controllers/shadow_table/report.h"
+#include "lib/base/time_format.h"
+
+namespace pgtier::controllers::shadow_table {
+namespace {
+
+// Rows wait longer in the queue than shadow tables may lag (100 to 500 ms) by more than a busy moment.
+constexpr Duration kLateRows = std::chrono::seconds(10);
+
+Saying SayReady(const Outcome& outcome, const crds::ShadowTablePolicyStatus& status) {
+  const Seen& seen = outcome.seen;
+  const LadderPass pass = outcome.Ladder();
+  if (std::optional<Saying> unserved = SayUnserved(pass)) return *unserved;
+  if (outcome.resolved.ladder.observe_only) return SayObserving(pass, status);
+  if (!seen.state.has_value()) return {kFalse, seen.reason.empty() ? "DatabaseNotReady" : seen.reason, seen.error};
+  if (!IsInstalled(*seen.state, outcome.resolved.spec)) {
+    std::string why = outcome.failure.empty() ? "waiting for " + outcome.plan.waiting_for : outcome.failure;
+    return {kFalse, ReasonIn(outcome.failure, "NotInstalled"), outcome.failure.empty() ? why : WithoutReason(why)};
+  }
+  if (seen.state->tier == shadow::Tier::kNotify && seen.worker.ready == 0) {
+    std::string trouble = seen.worker.trouble.empty() ? "" : ": " + seen.worker.trouble;
+    return {kFalse, "WorkerNotReady",
+            "no worker runs" + trouble + "; " + std::to_string(seen.state->queue_depth) +
+                " rows wait in the queue, none is lost"};
+  }
+  return {kTrue, Standing(pass, status), outcome.decision.message};
+}
+
+Saying SayStalled(const Outcome& outcome) {
+  const LadderPass pass = outcome.Ladder();
+  if (std::optional<Saying> refused = SayRefused(pass)) return *refused;
+  if (outcome.seen.needs_person) return {kTrue, outcome.seen.reason, outcome.seen.error};
+  return SayNeedsPerson(pass);
+}
+
+Saying SayDegraded(const Outcome& outcome) {
+  if (!outcome.seen.state.has_value()) return {kFalse, "AsSpecified", ""};
+  const shadow::State& state = *outcome.seen.state;
+  const WorkerSeen& worker = outcome.seen.worker;
+  if (state.dead_letters > 0) {
+    return {kTrue, "DeadLetters",
+            std::to_string(state.dead_letters) +
+                " changes could not be written; see pgtier.shadow_dead_letters in the database"};
+  }
+  if (state.queue_depth > outcome.resolved.workers.queue_alert) {
+    return {kTrue, "QueueAboveAlert",
+            std::to_string(state.queue_depth) + " rows wait in the queue, more than queueAlert " +
+                std::to_string(outcome.resolved.workers.queue_alert) + "; the oldest for " +
+                FormatDuration(std::chrono::round<std::chrono::seconds>(state.oldest)) + ", " +
+                std::to_string(worker.ready) + " of " + std::to_string(outcome.workers) + " workers run"};
+  }
+  if (state.queue_depth > 0 && state.oldest > kLateRows) {
+    return {kTrue, "HistoryLags",
+            "rows wait in the queue for " + FormatDuration(std::chrono::round<std::chrono::seconds>(state.oldest)) +
+                "; " + std::to_string(worker.ready) + " of " + std::to_string(outcome.workers) + " workers run"};
+  }
+  return {kFalse, "AsSpecified", ""};
+}
+
+}  // namespace
+
+std::vector<crds::Condition> MakeConditions(const Outcome& outcome, const crds::ShadowTablePolicyStatus& status) {
+  const LadderPass pass = outcome.Ladder();
+  const std::vector<crds::Condition>& before = outcome.policy.status.conditions;
+  return DateConditions({{"Ready", SayReady(outcome, status)},
+                         {"Reconciling", SayReconciling(pass, before)},
+                         {"Stalled", SayStalled(outcome)},
+                         {"Climbing", SayClimbing(pass, status)},
+                         {"ApprovalRequired", SayApproval(pass, status, "shadowtables")},
+                         {"MetricsAvailable", SayMetrics(pass, status)},
+                         {"Degraded", SayDegraded(outcome)},
+                         {"Paused", SayPaused(pass)},
+                         {core::kNotAvailable, SayNotAvailable(outcome.resolved.Fields())}},
+                        pass, status, before);
+}
+
+}  // namespace pgtier::controllers::shadow_table

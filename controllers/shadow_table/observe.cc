@@ -1,0 +1,119 @@
+#include "controllers/shadow_table/observe.h"
+
+#include <algorithm>
+
+#include "controllers/ladder/memory.h"
+#include "controllers/ladder/objects.h"
+#include "controllers/ladder/readings.h"
+#include "controllers/shadow_table/names.h"
+#include "controllers/shadow_table/report.h"
+#include "controllers/shadow_table/resources.h"
+#include "lib/kube/json.h"
+#include "lib/postgres/sqlstate.h"
+
+namespace pgtier::controllers::shadow_table {
+namespace {
+
+using Json = nlohmann::json;
+
+// An answer takes milliseconds; a server that is stopped or cut off must not hold up the pass.
+constexpr Duration kPatience = std::chrono::seconds(5);
+
+int NumberAt(const Json& object, std::initializer_list<std::string_view> path) {
+  const Json& value = kube::At(object, path);
+  return value.is_number_integer() ? value.get<int>() : 0;
+}
+
+WorkerSeen FindWorker(const std::string& policy, const Seen& seen) {
+  WorkerSeen worker;
+  const Json* live = seen.Object(kube::kDeployments, NotifyWorker(policy));
+  worker.exists = live != nullptr;
+  if (live != nullptr) {
+    worker.wanted = NumberAt(*live, {"spec", "replicas"});
+    int ready = NumberAt(*live, {"status", "readyReplicas"});
+    int updated = NumberAt(*live, {"status", "updatedReplicas"});
+    worker.ready = std::min(ready, updated);
+    worker.settled = NumberAt(*live, {"status", "observedGeneration"}) >= NumberAt(*live, {"metadata", "generation"}) &&
+                     NumberAt(*live, {"status", "replicas"}) == updated;
+  }
+  for (const auto& [key, pod] : seen.objects) {
+    if (key.first != kube::kPods.plural) continue;
+    // It still moves rows until it has ended.
+    worker.exists = true;
+    if (worker.trouble.empty() && !IsReady(pod)) worker.trouble = TroubleOf(pod);
+  }
+  return worker;
+}
+
+// Of a connection or a statement that failed.
+void NoteTrouble(const Error& error, Seen& seen) {
+  seen.error = error.message;
+  std::string_view state = postgres::SqlStateOf(error);
+  bool refused = state.starts_with("28") || error.code == Code::kUnauthenticated;
+  seen.reason = refused                                 ? "AccessRefused"
+                : error.code == Code::kPermissionDenied ? "PrivilegeMissing"
+                : state == "3D000"                      ? "DatabaseNotFound"
+                : error.code == Code::kUnavailable      ? "DatabaseUnreachable"
+                                                        : "DatabaseNotReady";
+  seen.needs_person = refused || error.code == Code::kPermissionDenied || state == "3D000";
+}
+
+Status AskDatabase(const crds::ShadowTablePolicy& policy, const Resolved& resolved, Seen& seen, Deadline deadline,
+                   const std::stop_token& stop) {
+  Deadline patience = deadline.AtMost(kPatience);
+  PGTIER_ASSIGN_OR_RETURN(postgres::Connection connection,
+                          postgres::Connection::Open(seen.database.admin, patience, stop));
+  PGTIER_ASSIGN_OR_RETURN(shadow::State state, shadow::Inspect(connection, resolved.spec, patience));
+  seen.state = std::move(state);
+  if (policy.meta.deleting) return {};
+  auto preflight = [&](shadow::Tier tier) {
+    std::string name(shadow::TierName(tier));
+    seen.preflights.emplace(name, shadow::Preflight(connection, resolved.spec, tier, patience));
+  };
+  if (!IsInstalled(*seen.state, resolved.spec)) {
+    preflight(shadow::Tier::kTriggers);
+    return {};
+  }
+  std::optional<size_t> current = core::FindTier(resolved.ladder, RunningTier(policy.status, resolved, seen));
+  if (!current.has_value() || *current + 1 >= resolved.ladder.tiers.size()) return {};
+  const core::Tier& next = resolved.ladder.tiers[*current + 1];
+  Result<shadow::Tier> tier = shadow::ParseTier(next.name);
+  if (tier.has_value() && next.blocked.reason.empty()) preflight(*tier);
+  return {};
+}
+
+}  // namespace
+
+Result<Seen> Observer::Observe(const crds::ShadowTablePolicy& policy, const Resolved& resolved, Deadline deadline,
+                               const std::stop_token& stop) {
+  Seen seen;
+  const kube::ObjectKey key{policy.meta.namespace_, policy.meta.name};
+  PGTIER_ASSIGN_OR_RETURN(seen.objects,
+                          ReadOwned(*client_, children_, kOwned, kShadowPolicyLabel, key, deadline, stop));
+  seen.worker = FindWorker(policy.meta.name, seen);
+  PGTIER_ASSIGN_OR_RETURN(seen.database, finder_.Find(policy, deadline, stop));
+  if (seen.database.reason.empty()) {
+    Status asked = AskDatabase(policy, resolved, seen, deadline, stop);
+    if (!asked.has_value()) NoteTrouble(asked.error(), seen);
+  } else {
+    seen.reason = seen.database.reason;
+    seen.error = seen.database.error;
+    seen.needs_person = seen.database.needs_person;
+  }
+  if (policy.meta.deleting) return seen;
+  ReadingSources sources{client_,
+                         prometheus_,
+                         [&](Deadline) -> Result<postgres::ConnectOptions> {
+                           if (seen.database.monitor.has_value()) return *seen.database.monitor;
+                           if (!seen.database.no_monitor.empty()) {
+                             return MakeError(Code::kFailedPrecondition, seen.database.no_monitor);
+                           }
+                           return MakeError(Code::kUnavailable, "PostgresUnreachable: " + seen.error);
+                         },
+                         {}};
+  seen.readings = ReadTriggers(policy.meta, policy.spec, RulesIn(policy.spec.tiers), resolved.ladder, sources,
+                               deadline.AtMost(kReadingsBudget), stop);
+  return seen;
+}
+
+}  // namespace pgtier::controllers::shadow_table

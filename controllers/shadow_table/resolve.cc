@@ -1,0 +1,94 @@
+#include "controllers/shadow_table/resolve.h"
+
+#include <algorithm>
+#include <cctype>
+
+namespace pgtier::controllers::shadow_table {
+namespace {
+
+constexpr char kDefaultChannel[] = "pgtier_shadow";
+
+// The schema fixes the names, so a tier is known by its own.
+constexpr char kNotify[] = "notify";
+constexpr char kCdc[] = "cdc";
+
+void FindGaps(const crds::ShadowTablePolicySpec& spec, const Release& release, std::vector<Unavailable>& found) {
+  for (size_t i = 0; i < spec.tiers.size(); ++i) {
+    const crds::ShadowTierSpec& tier = spec.tiers[i];
+    std::string path = "spec.tiers[" + std::to_string(i) + "]";
+    bool missing = (tier.name == kNotify && !release.notify) || (tier.name == kCdc && !release.cdc);
+    if (missing) found.push_back({path + ": tier " + tier.name, tier.name, false});
+    if (tier.delivery.value_or("Outbox") != "Outbox") {
+      found.push_back({path + ".delivery: " + *tier.delivery, tier.name, false});
+    }
+  }
+  if (spec.partitioning.has_value()) found.push_back({"spec.partitioning", "", false});
+  if (!spec.audit_events_table.empty()) {
+    found.push_back({"spec.auditEvents (the table is neither made nor checked)", "", false});
+  }
+}
+
+void FindRefusals(const crds::ShadowTablePolicySpec& spec, std::vector<Refusal>& found) {
+  for (const crds::ShadowTierSpec& tier : spec.tiers) {
+    int min = tier.workers_min.value_or(1);
+    if (tier.workers_max.value_or(min) >= min) continue;
+    found.push_back({"workers.max of tier " + tier.name + ": " + std::to_string(*tier.workers_max) +
+                         " is less than workers.min, " + std::to_string(min),
+                     tier.name});
+  }
+}
+
+Workers ResolveWorkers(const crds::ShadowTablePolicySpec& spec) {
+  Workers workers;
+  for (const crds::ShadowTierSpec& tier : spec.tiers) {
+    if (tier.name != kNotify) continue;
+    workers.min = std::max(tier.workers_min.value_or(1), 1);
+    workers.max = std::max(tier.workers_max.value_or(workers.min), workers.min);
+    workers.queue_alert = tier.queue_alert.value_or(workers.queue_alert);
+  }
+  return workers;
+}
+
+// A name of the schema is as it is stored, and SQL folds what is not quoted. The schema lets no quote into a name.
+std::string AsSqlWrites(const std::string& name) {
+  if (std::none_of(name.begin(), name.end(), [](unsigned char c) { return std::isupper(c) != 0; })) return name;
+  size_t dot = name.find('.');
+  if (dot == std::string::npos) return "\"" + name + "\"";
+  return "\"" + name.substr(0, dot) + "\".\"" + name.substr(dot + 1) + "\"";
+}
+
+shadow::Spec ResolveSpec(const crds::ShadowTablePolicy& policy) {
+  shadow::Spec spec;
+  spec.policy = policy.meta.namespace_ + "/" + policy.meta.name;
+  spec.actor_setting = policy.spec.actor_setting;
+  spec.channel = policy.spec.channel.empty() ? kDefaultChannel : policy.spec.channel;
+  for (const crds::ShadowTable& table : policy.spec.tables) {
+    spec.tables.push_back({AsSqlWrites(table.name), AsSqlWrites(table.shadow)});
+  }
+  for (const crds::ShadowTierSpec& tier : policy.spec.tiers) {
+    if (tier.name == kCdc) spec.slot = tier.slot.value_or("pgtier_shadow");
+  }
+  return spec;
+}
+
+}  // namespace
+
+Resolved Resolve(const crds::ShadowTablePolicy& policy, const Release& release) {
+  const crds::ShadowTablePolicySpec& spec = policy.spec;
+  Resolved resolved;
+  resolved.interval = ResolveInterval(spec);
+  resolved.spec = ResolveSpec(policy);
+  resolved.workers = ResolveWorkers(spec);
+  FindGaps(spec, release, resolved.unavailable);
+  FindRefusals(spec, resolved.refusals);
+  resolved.ladder = ResolveLadder(spec);
+  for (const crds::ShadowTierSpec& written : spec.tiers) {
+    core::Tier tier = ResolveRung(written, resolved.interval, resolved.ladder.down);
+    tier.approval_required = written.approval == "Required";
+    tier.blocked = resolved.BlockedBy(written.name);
+    resolved.ladder.tiers.push_back(std::move(tier));
+  }
+  return resolved;
+}
+
+}  // namespace pgtier::controllers::shadow_table

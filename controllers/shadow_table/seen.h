@@ -1,0 +1,46 @@
+// What one pass saw: plain values, read and not judged.
+#pragma once
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "controllers/shadow_table/database.h"
+#include "core/ladder.h"
+#include "lib/kube/resource.h"
+#include "shadow/shadow.h"
+
+namespace pgtier::controllers::shadow_table {
+
+// The worker's Deployment and its pods.
+struct WorkerSeen {
+  bool exists = false;
+  int wanted = 0;        // spec.replicas
+  int ready = 0;         // Pods of the present template that are ready.
+  bool settled = false;  // The Deployment's controller has seen its present spec, and no pod of an older one runs.
+  std::string trouble;   // Why a pod does not run, in words; empty: nothing is known.
+};
+
+struct Seen {
+  // Live objects with the policy's label, by plural and name.
+  std::map<std::pair<std::string, std::string>, nlohmann::json> objects;
+  Database database;
+  // As the database says; nothing: it could not be asked, and why stands in `error`.
+  std::optional<shadow::State> state;
+  std::string reason;  // In one word.
+  std::string error;
+  bool needs_person = false;  // That does not go away by itself.
+  // What stands in the way of a tier, by its name: of the first where nothing is installed yet, of the next one else.
+  std::map<std::string, Result<std::vector<shadow::Finding>>> preflights;
+  WorkerSeen worker;
+  std::map<core::TriggerKey, core::Reading> readings;
+
+  [[nodiscard]] const nlohmann::json* Object(const kube::Resource& resource, const std::string& name) const {
+    auto found = objects.find({std::string(resource.plural), name});
+    return found == objects.end() ? nullptr : &found->second;
+  }
+};
+
+}  // namespace pgtier::controllers::shadow_table

@@ -1,0 +1,164 @@
+#include <algorithm>
+
+#include "controllers/ladder/approval.h"
+#include "controllers/shadow_table/names.h"
+#include "controllers/shadow_table/report.h"
+#include "lib/base/time_format.h"
+
+namespace pgtier::controllers::shadow_table {
+namespace {
+
+std::vector<crds::PlanStep> StepsOf(const std::string& policy, const std::string& from, const std::string& to) {
+  std::string worker = NotifyWorker(policy);
+  if (from == "triggers" && to == "notify") {
+    return {{"start the worker " + worker + " and wait until it is ready", true},
+            {"swap the bodies of the trigger functions: rows go into the queue, the worker moves them", true}};
+  }
+  if (from == "notify" && to == "triggers") {
+    return {{"swap the bodies of the trigger functions: rows go into the histories", true},
+            {"wait for statements with the old bodies, and drain the queue", true},
+            {"stop the worker " + worker, true}};
+  }
+  return {{"from " + from + " to " + to + ": not available in this release", true}};
+}
+
+Change DescribeChange(const crds::ShadowTablePolicy& policy, const Resolved& resolved, const std::string& from,
+                      const std::string& to, std::optional<WallTime> since) {
+  Change change{from, to, "", StepsOf(policy.meta.name, from, to), {{"tier", from, to}}};
+  // What is hashed is text with a line for each part, so that no two plans run together.
+  std::string text = "pgtier shadow plan 1\n" + resolved.spec.policy + "\n" + from + " " + to + " " +
+                     (since.has_value() ? FormatTime(*since) : "") + "\n";
+  if (from == "notify" || to == "notify") {
+    const Workers& workers = resolved.workers;
+    std::string count = std::to_string(workers.min) + " to " + std::to_string(workers.max);
+    change.settings.push_back({"workers", from == "notify" ? count : "", to == "notify" ? count : ""});
+    text += "workers=" + count + "\n";
+  }
+  for (const shadow::Table& table : resolved.spec.tables) text += "table=" + table.source + "\n";
+  for (const crds::PlanStep& step : change.steps) text += step.name + "\n";
+  change.hash = HashOfPlan(text);
+  return change;
+}
+
+// What the preflight of the first tier has found of a table.
+std::string FindingsOf(const Seen& seen, const std::string& table) {
+  std::string text;
+  auto preflight = seen.preflights.find(std::string(shadow::TierName(shadow::Tier::kTriggers)));
+  if (preflight == seen.preflights.end() || !preflight->second.has_value()) return text;
+  for (const shadow::Finding& finding : *preflight->second) {
+    if (finding.object == table) text += (text.empty() ? "" : "; ") + finding.code + ": " + finding.message;
+  }
+  return text;
+}
+
+void FillTables(const Outcome& outcome, crds::ShadowTablePolicyStatus& status) {
+  if (!outcome.seen.state.has_value()) return;
+  status.tables.clear();
+  const shadow::State& state = *outcome.seen.state;
+  const std::vector<shadow::Table>& wanted = outcome.resolved.spec.tables;
+  size_t installed = 0;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    crds::ShadowTableStatus table{wanted[i].source, wanted[i].history, false, ""};
+    if (i < state.tables.size()) {
+      const shadow::TableState& seen = state.tables[i];
+      table.shadow = seen.history.empty() ? table.shadow : seen.history;
+      table.installed = seen.installed;
+    }
+    if (!table.installed) table.finding = FindingsOf(outcome.seen, table.name);
+    if (table.installed) ++installed;
+    status.tables.push_back(std::move(table));
+  }
+  status.summary.tables = std::to_string(installed) + "/" + std::to_string(wanted.size());
+}
+
+// In steps that do not rewrite the object at every pass.
+std::string LagInWords(Duration lag) {
+  constexpr Duration kStep = std::chrono::milliseconds(100);
+  return lag < kStep ? "<100ms" : FormatDuration(std::chrono::round<std::chrono::milliseconds>(lag) / kStep * kStep);
+}
+
+void FillNumbers(const Outcome& outcome, crds::ShadowTablePolicyStatus& status) {
+  const Seen& seen = outcome.seen;
+  if (!seen.state.has_value()) return;
+  const shadow::State& state = *seen.state;
+  status.epoch = state.epoch;
+  status.summary.queue = std::to_string(state.queue_depth);
+  status.summary.lag =
+      state.tier == shadow::Tier::kTriggers && state.queue_depth == 0 ? "0s" : LagInWords(state.oldest);
+  bool works = seen.worker.exists || state.tier == shadow::Tier::kNotify;
+  status.summary.workers =
+      works ? std::to_string(seen.worker.ready) + "/" + std::to_string(outcome.workers) : std::string();
+  status.slot = {};
+  if (state.slot.exists) status.slot = {outcome.resolved.spec.slot, state.slot.wal_status, state.slot.active};
+}
+
+// The plan of the change under way, else of the one that is due, else of the next rung.
+void FillPlan(const Outcome& outcome, crds::ShadowTablePolicyStatus& status) {
+  std::string to = status.next_tier;
+  if (outcome.decision.from == status.tier && !outcome.decision.due.empty()) to = outcome.decision.due;
+  if (!status.target_tier.empty()) to = status.target_tier;
+  status.plan = {};
+  if (status.tier.empty() || to.empty() || to == status.tier) return;
+  Change change = DescribeChange(outcome.policy, outcome.resolved, status.tier, to, status.tier_since);
+  status.plan = PlanStatusOf(outcome.policy.meta, outcome.policy.spec, outcome.policy.status.plan, change, outcome.now);
+}
+
+}  // namespace
+
+std::string RunningTier(const crds::ShadowTablePolicyStatus& status, const Resolved& resolved, const Seen& seen) {
+  if (!seen.state.has_value() || !seen.state->installed) return status.tier;
+  std::string recorded(shadow::TierName(seen.state->tier));
+  bool known = core::FindTier(resolved.ladder, recorded).has_value();
+  return known && recorded != status.target_tier ? recorded : status.tier;
+}
+
+void FillPreflights(const Seen& seen, Resolved& resolved) {
+  for (const auto& [name, findings] : seen.preflights) {
+    std::optional<size_t> index = core::FindTier(resolved.ladder, name);
+    // The first tier is not entered but installed: its plan says what stands in the way.
+    if (!index.has_value() || *index == 0) continue;
+    core::Tier& tier = resolved.ladder.tiers[*index];
+    if (!tier.blocked.reason.empty()) continue;
+    if (!findings.has_value()) {
+      tier.blocked = {"PreflightUnknown",
+                      "the database could not be asked what stands in the way: " + findings.error().message};
+      continue;
+    }
+    std::string blocking = Blocking(*findings);
+    if (!blocking.empty()) tier.blocked = {"PreflightFailed", blocking};
+  }
+}
+
+void FillApprovals(const crds::ShadowTablePolicy& policy, const std::string& tier, Resolved& resolved) {
+  auto hash = [&](size_t from, size_t to) {
+    const std::vector<core::Tier>& tiers = resolved.ladder.tiers;
+    return DescribeChange(policy, resolved, tiers[from].name, tiers[to].name, policy.status.tier_since).hash;
+  };
+  controllers::FillApprovals(policy.meta, policy.spec, policy.status, tier, hash, resolved.ladder);
+}
+
+crds::ShadowTablePolicyStatus MakeStatus(const Outcome& outcome) {
+  crds::ShadowTablePolicyStatus status = outcome.policy.status;
+  status.observed_generation = outcome.policy.meta.generation;
+  LadderPass pass = outcome.Ladder();
+  AdvanceLadder(pass, status);
+  status.summary.closest = FillNext(pass, status);
+  FillTables(outcome, status);
+  FillNumbers(outcome, status);
+  FillPlan(outcome, status);
+  status.conditions = MakeConditions(outcome, status);
+  return status;
+}
+
+bool MustWrite(const crds::ShadowTablePolicyStatus& before, const crds::ShadowTablePolicyStatus& after,
+               const Resolved& resolved, std::optional<WallTime> last_write, WallTime now) {
+  Changes changes = CompareLadders(before, after, resolved.ladder, now);
+  if (changes.decisive || before.epoch != after.epoch || before.tables != after.tables || before.slot != after.slot ||
+      before.summary.tables != after.summary.tables || before.summary.workers != after.summary.workers) {
+    return true;
+  }
+  bool numbers = changes.numbers || !(before.summary == after.summary);
+  return numbers && NumbersAreDue(last_write, resolved.interval, now);
+}
+
+}  // namespace pgtier::controllers::shadow_table

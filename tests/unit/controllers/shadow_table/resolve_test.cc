@@ -1,0 +1,56 @@
+#include "controllers/shadow_table/resolve.h"
+
+#include <gmock/gmock.h>
+
+#include "tests/unit/controllers/shadow_table/scene.h"
+
+namespace pgtier::controllers::shadow_table {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+
+TEST(ShadowResolve, AppliesDocumentedDefaults) {
+  Scene scene(TwoTables({{"spec", {{"metrics", nullptr}}}}));
+  Resolved resolved = Resolve(scene.policy);
+  EXPECT_EQ(resolved.interval, std::chrono::seconds(15));
+  EXPECT_EQ(resolved.spec.policy, "data/audit");
+  EXPECT_EQ(resolved.spec.channel, "pgtier_shadow");
+  EXPECT_EQ(resolved.spec.actor_setting, "app.actor");
+  ASSERT_EQ(resolved.spec.tables.size(), 2U);
+  EXPECT_EQ(resolved.spec.tables[0].history, "");
+  EXPECT_EQ(resolved.spec.tables[1].history, "public.trades_log");
+  EXPECT_EQ(resolved.workers.max, 3);
+  EXPECT_TRUE(resolved.unavailable.empty());
+}
+
+TEST(ShadowResolve, NamesAreAsTheyAreStored) {
+  Scene scene(TwoTables({{"spec", {{"tables", {{{"name", "public.Trades"}}, {{"name", "Sessions"}}}}}}}));
+  Resolved resolved = Resolve(scene.policy);
+  EXPECT_EQ(resolved.spec.tables[0].source, R"("public"."Trades")");
+  EXPECT_EQ(resolved.spec.tables[1].source, R"("Sessions")");
+}
+
+TEST(ShadowResolve, ADeliveryThatIsNotDoneShutsItsTier) {
+  nlohmann::json object = TwoTables();
+  object["spec"]["tiers"][1]["delivery"] = "Payload";
+  Scene scene(object);
+  Resolved resolved = Resolve(scene.policy);
+  EXPECT_THAT(resolved.Fields(), Contains("spec.tiers[1].delivery: Payload"));
+  EXPECT_EQ(resolved.ladder.tiers[1].blocked.reason, "NotAvailable");
+  EXPECT_EQ(resolved.WholePolicyUnavailable(), "");
+}
+
+TEST(ShadowResolve, PartitioningIsNamed) {
+  Scene scene(TwoTables({{"spec", {{"partitioning", {{"rows", 1000000}}}}}}));
+  EXPECT_THAT(Resolve(scene.policy).Fields(), Contains(HasSubstr("spec.partitioning")));
+}
+
+TEST(ShadowResolve, WithoutAnImageNotifyIsRefused) {
+  Scene scene;
+  Resolved resolved = Resolve(scene.policy, Release{false, false});
+  EXPECT_EQ(resolved.ladder.tiers[1].blocked.reason, "NotAvailable");
+}
+
+}  // namespace
+}  // namespace pgtier::controllers::shadow_table
