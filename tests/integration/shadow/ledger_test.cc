@@ -1,6 +1,6 @@
 // The history is what the application did, exactly, through every change of tier and every kill. Each seed (their
 // number: PGTIER_LEDGER_SEEDS) is a run of some seconds: 24 writers, triggers → notify → triggers → notify → triggers,
-// workers killed all the time, and Postgres once.
+// workers killed all the time, Postgres once, and columns that come and go.
 #include <algorithm>
 #include <cstdlib>
 #include <thread>
@@ -137,6 +137,29 @@ TEST_P(LedgerTest, HistoryIsWhatTheApplicationDid) {
     while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(20));
     AwaitDrained();
   });
+  // Columns come, are renamed and go all the while: sessions hold plans of the triggers of before.
+  std::atomic<int> changes = 0;
+  std::jthread changer([&] {
+    std::mt19937 own_random(seed + 99);
+    for (int i = 0; !calm;) {
+      auto connection = own_->Connect();
+      for (; !calm && connection.has_value() && connection->Usable(); ++i) {
+        std::string table = kLedgerTables[std::uniform_int_distribution<int>(0, 5)(own_random)];
+        std::string n = std::to_string(i);
+        for (const std::string& sql :
+             {" ADD COLUMN extra_" + n + " text DEFAULT 'd'", " RENAME COLUMN extra_" + n + " TO other_" + n,
+              " ALTER COLUMN other_" + n + " TYPE integer USING 1", " DROP COLUMN other_" + n}) {
+          // Long transactions are in the way of most tries.
+          while (!calm && connection->Usable() &&
+                 !Fails(*connection, "SET lock_timeout = '600ms'; ALTER TABLE " + table + sql).empty()) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(50));
+          }
+          if (!calm) ++changes;
+        }
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+  });
   pause(500, 1000);
   To(Tier::kNotify);
   pause(1000, 2500);
@@ -156,6 +179,7 @@ TEST_P(LedgerTest, HistoryIsWhatTheApplicationDid) {
   stop = true;
   writers.clear();
   killer.join();
+  changer.join();
   ASSERT_FALSE(HasFatalFailure());
 
   // What the server acknowledged is committed; of what it did not, the database knows.
@@ -192,8 +216,10 @@ TEST_P(LedgerTest, HistoryIsWhatTheApplicationDid) {
   EXPECT_EQ(Read(*own_admin_, "SELECT count(*) FROM pgtier.shadow_dead_letters"), "0\n");
   EXPECT_GT(ledger.transactions, 50);
   EXPECT_GT(kills, 2);
-  std::printf("seed %u: %zu rows, %ld transactions, %ld failed, %zu unknown, %d workers killed\n", seed, history.size(),
-              ledger.transactions.load(), ledger.failures.load(), ledger.unknown.size(), kills.load());
+  std::printf(
+      "seed %u: %zu rows, %ld transactions, %ld failed, %zu unknown, %d workers killed, %d changes of columns\n", seed,
+      history.size(), ledger.transactions.load(), ledger.failures.load(), ledger.unknown.size(), kills.load(),
+      changes.load());
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, LedgerTest, ::testing::Range(1, Seeds() + 1));
