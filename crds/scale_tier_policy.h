@@ -100,7 +100,7 @@ struct TierSpec : TierRule {
   bool has_read_replicas = false;
   ReadReplicas read_replicas;
   Routing routing;
-  int materialized_views = 0;  // How many are listed.
+  std::map<std::string, Duration> materialized_views;  // By name: the time between two refreshes.
   bool sharding = false;
   std::optional<CitusSharding> citus;  // Nothing: not sharded, or to an external target.
 };

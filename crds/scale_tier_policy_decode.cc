@@ -93,7 +93,9 @@ TierSpec DecodeTier(const FieldReader& field) {
   tier.has_read_replicas = field.Has("readReplicas");
   tier.read_replicas = DecodeReadReplicas(field.Child("readReplicas"));
   tier.routing = DecodeRouting(field.Child("routing"));
-  field.ForEach("materializedViews", [&](const FieldReader&) { ++tier.materialized_views; });
+  field.ForEach("materializedViews", [&](const FieldReader& view) {
+    tier.materialized_views.emplace(view.String("name"), view.OptionalDuration("every").value_or(Duration::zero()));
+  });
   tier.sharding = field.Has("sharding");
   FieldReader sharding = field.Child("sharding");
   if (sharding.Has("citus")) tier.citus = DecodeCitus(sharding.Child("citus"));

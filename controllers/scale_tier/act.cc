@@ -188,6 +188,10 @@ class Step {
     return admin.has_value() ? admin->ShutDown(deadline_) : Status();
   }
 
+  Status operator()(const SetMaterializedViews& action) {
+    return SetViewsOnPrimary(Primary(), *policy_.spec.managed, credentials_, action.views, deadline_, stop_);
+  }
+
   Status operator()(const RecordTier& action) {
     if (policy_.spec.external.has_value()) {
       return RecordTierOnExternal(*policy_.spec.external, *credentials_.external, check_, action.tier, action.epoch,

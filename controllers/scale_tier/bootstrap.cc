@@ -102,9 +102,23 @@ Status InstallOnPrimary(const Peer& peer, const crds::ManagedPostgres& managed, 
       postgres::Connection::Open(ConnectTo(peer, credentials.AsSuperuser(), managed.database), deadline, stop));
   PGTIER_RETURN_IF_ERROR(InstallExtensions(database, managed.extensions, deadline));
   Result<std::vector<postgres::Rows>> schema = database.Execute(sql::kScaleTierSchema, deadline);
+  if (schema.has_value()) schema = database.Execute(sql::kScaleTierMaterializedViews, deadline);
   if (!schema.has_value()) return schema.error().WithContext("schema pgtier");
   Result<postgres::Rows> recorded = database.Query("UPDATE pgtier.state SET installed = $1", {hash}, deadline);
   return recorded.has_value() ? Status() : Status(recorded.error());
+}
+
+Status SetViewsOnPrimary(const Peer& peer, const crds::ManagedPostgres& managed, const Credentials& credentials,
+                         const std::map<std::string, Duration>& views, Deadline deadline, const std::stop_token& stop) {
+  PGTIER_ASSIGN_OR_RETURN(postgres::Connection lock, OpenToAct(peer, credentials, deadline, stop));
+  PGTIER_ASSIGN_OR_RETURN(
+      postgres::Connection database,
+      postgres::Connection::Open(ConnectTo(peer, credentials.AsSuperuser(), managed.database), deadline, stop));
+  nlohmann::json wanted = nlohmann::json::object();
+  for (const auto& [name, every] : views) wanted[name] = std::chrono::ceil<std::chrono::milliseconds>(every).count();
+  Result<postgres::Rows> set =
+      database.Query("SELECT pgtier.set_materialized_views($1::jsonb)", {wanted.dump()}, deadline);
+  return set.has_value() ? Status() : Status(set.error());
 }
 
 Status RecordTierOnPrimary(const Peer& peer, const crds::ManagedPostgres& managed, const Credentials& credentials,

@@ -1,6 +1,7 @@
 // What a managed server holds beside the application's data: roles, the database, extensions and pgtier's schema.
 #pragma once
 
+#include <map>
 #include <stop_token>
 #include <string>
 
@@ -26,6 +27,10 @@ Result<postgres::Connection> OpenToAct(const Peer& peer, const Credentials& cred
 // any part of it done. Passwords are set to those of the Secrets: they are the truth.
 Status InstallOnPrimary(const Peer& peer, const crds::ManagedPostgres& managed, const Credentials& credentials,
                         const std::string& hash, Deadline deadline, const std::stop_token& stop);
+
+// Makes the list of materialized views that the database refreshes what `views` says: name and time between two.
+Status SetViewsOnPrimary(const Peer& peer, const crds::ManagedPostgres& managed, const Credentials& credentials,
+                         const std::map<std::string, Duration>& views, Deadline deadline, const std::stop_token& stop);
 
 // Records the tier and moves the epoch from `epoch` on. Errors: kAborted: the epoch is another one; somebody else
 // leads now.

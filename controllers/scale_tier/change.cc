@@ -74,6 +74,9 @@ std::vector<std::pair<std::string, std::string>> SettingsOf(const TierSettings& 
                                    {"routing.strategy", tier.strategy},
                                    {"routing.weights", weights},
                                    {"routing.reads", tier.replicas > 0 && tier.route_reads ? "replicas" : "primary"}});
+  for (const auto& [name, every] : tier.materialized_views) {
+    settings.emplace_back("materializedViews." + name, FormatDuration(every));
+  }
   if (tier.citus.has_value()) {
     std::string tables;
     for (const crds::DistributedTable& table : tier.citus->tables) {

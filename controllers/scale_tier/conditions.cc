@@ -114,24 +114,45 @@ Saying SayDegraded(const Outcome& outcome, const crds::ScaleTierPolicyStatus& st
   return {kFalse, "AsSpecified", ""};
 }
 
+// What of the materialized views is not refreshed as it should be, each by its name.
+Saying SayMaterializedViews(const Outcome& outcome) {
+  std::string failed;
+  std::string overdue;
+  auto add = [](std::string& list, const std::string& entry) { list += (list.empty() ? "" : "; ") + entry; };
+  for (const auto& [name, view] : outcome.seen.primary.materialized_views) {
+    if (!view.problem.empty()) add(failed, name + ": " + view.problem);
+    // Three times, so that one that takes as long as its interval is not called late by turns.
+    WallTime fresh = view.fresh.value_or(view.listed.value_or(outcome.now));
+    if (view.problem.empty() && outcome.now - fresh > 3 * view.every + std::chrono::minutes(1)) {
+      add(overdue, name + ": as of " + FormatTime(fresh) + ", and due every " + FormatDuration(view.every));
+    }
+  }
+  if (!failed.empty()) return {kFalse, "RefreshFailed", failed};
+  if (!overdue.empty()) return {kFalse, "RefreshOverdue", overdue};
+  return {kTrue, "Refreshed", ""};
+}
+
 }  // namespace
 
 std::vector<crds::Condition> MakeConditions(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
   const LadderPass pass = outcome.Ladder();
   const std::vector<crds::Condition>& before = outcome.policy.status.conditions;
   const std::string& missing = outcome.scaling.missing;
-  return DateConditions(
-      {{"Ready", SayReady(outcome, status)},
-       {"Reconciling", SayReconciling(pass, before)},
-       {"Stalled", SayStalled(outcome)},
-       {"Climbing", SayClimbing(pass, status)},
-       {"Promoting", SayPromoting(outcome, status)},
-       {"ApprovalRequired", SayApproval(pass, status, "scaletiers")},
-       {"MetricsAvailable", SayMetrics(pass, status, missing.empty() ? "" : "readReplicas: " + missing)},
-       {"Degraded", SayDegraded(outcome, status)},
-       {"Paused", SayPaused(pass)},
-       {core::kNotAvailable, SayNotAvailable(ListUnavailable(outcome))}},
-      pass, status, before);
+  std::vector<std::pair<std::string, Saying>> sayings = {
+      {"Ready", SayReady(outcome, status)},
+      {"Reconciling", SayReconciling(pass, before)},
+      {"Stalled", SayStalled(outcome)},
+      {"Climbing", SayClimbing(pass, status)},
+      {"Promoting", SayPromoting(outcome, status)},
+      {"ApprovalRequired", SayApproval(pass, status, "scaletiers")},
+      {"MetricsAvailable", SayMetrics(pass, status, missing.empty() ? "" : "readReplicas: " + missing)},
+      {"Degraded", SayDegraded(outcome, status)},
+      {"Paused", SayPaused(pass)},
+      {core::kNotAvailable, SayNotAvailable(ListUnavailable(outcome))}};
+  if (!outcome.seen.primary.materialized_views.empty()) {
+    sayings.emplace_back("MaterializedViewsRefreshed", SayMaterializedViews(outcome));
+  }
+  return DateConditions(std::move(sayings), pass, status, before);
 }
 
 }  // namespace pgtier::controllers::scale_tier

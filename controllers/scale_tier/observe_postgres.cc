@@ -46,6 +46,27 @@ void AskInstalled(postgres::Connection& connection, InstanceSeen& instance, Dead
   if (rows.has_value() && !rows->empty()) instance.installed = (*rows)[0].Get<std::string>(0).value_or("");
 }
 
+constexpr char kAskMaterializedViews[] =
+    "SELECT name, (extract(epoch FROM every) * 1000)::bigint AS every, problem, "
+    "(extract(epoch FROM fresh_at) * 1000)::bigint AS fresh, (extract(epoch FROM listed_at) * 1000)::bigint AS listed "
+    "FROM pgtier.materialized_views";
+
+Status AskMaterializedViews(postgres::Connection& connection, PrimarySeen& primary, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(postgres::Rows rows, connection.Query(kAskMaterializedViews, deadline));
+  auto time = [](const Result<int64_t>& ms) {
+    return ms.has_value() ? std::optional(WallTime(std::chrono::milliseconds(*ms))) : std::nullopt;
+  };
+  for (const postgres::Row& row : rows) {
+    MaterializedViewSeen view;
+    view.every = std::chrono::milliseconds(row.Get<int64_t>("every").value_or(0));
+    view.fresh = time(row.Get<int64_t>("fresh"));
+    view.listed = time(row.Get<int64_t>("listed"));
+    view.problem = row.Get<std::string>("problem").value_or("");
+    primary.materialized_views[row.Get<std::string>("name").value_or("")] = std::move(view);
+  }
+  return {};
+}
+
 Status AskInstance(postgres::Connection& connection, InstanceSeen& instance, Deadline deadline) {
   PGTIER_ASSIGN_OR_RETURN(postgres::Rows rows, connection.Query(kAskInstance, deadline));
   PGTIER_ASSIGN_OR_RETURN(postgres::Row row, rows.Single());
@@ -140,6 +161,7 @@ void AskPrimaryInstance(Seen& seen, InstanceSeen& instance, const std::string& d
   }
   Status asked = AskIdentity(*connection, database, seen.primary, deadline);
   if (asked.has_value()) asked = AskPrimary(*connection, seen, deadline);
+  if (asked.has_value()) asked = AskMaterializedViews(*connection, seen.primary, deadline);
   if (asked.has_value()) asked = AskInstance(*connection, instance, deadline);
   // pgtier's schema may be missing still, or be an older one: Bootstrap makes it.
   bool without_schema =

@@ -49,7 +49,7 @@ std::string AppRole(const std::string& database, int64_t number) {
 std::string PoolerRole(int64_t number) { return number % 2 == 0 ? kPoolerRole : kAlternatePoolerRole; }
 
 std::string BootstrapHash(const crds::ManagedPostgres& managed, const Credentials& credentials) {
-  std::string all = sql::kScaleTierSchema + managed.database;
+  std::string all = std::string(sql::kScaleTierSchema) + sql::kScaleTierMaterializedViews + managed.database;
   for (const std::string& extension : managed.extensions) all += "\n" + extension;
   all += credentials.app + credentials.monitor + credentials.pooler + credentials.replication;
   const PasswordRotation& rotation = credentials.rotation;

@@ -34,6 +34,7 @@ Result<Plan> Planner::Make() {
   PGTIER_RETURN_IF_ERROR(AddPoolers());
   RemoveSurplusReplicas();
   AddReloads();
+  AddMaterializedViews();
   if (plan_.waiting_for.empty()) AddRecord();
   AddRestart();
   GrowVolumes();

@@ -1,6 +1,7 @@
 // What to do next, as a list of actions. Pure: from the policy, what was seen and the decision.
 #pragma once
 
+#include <map>
 #include <string>
 #include <variant>
 #include <vector>
@@ -79,6 +80,10 @@ struct ShutDownPooler {
   std::string ip;
   bool pgcat;
 };
+// Tells the database which materialized views to refresh, and how often.
+struct SetMaterializedViews {
+  std::map<std::string, Duration> views;
+};
 // Moves the epoch in the database; fails with kAborted when another leader did.
 struct RecordTier {
   std::string tier;
@@ -110,7 +115,7 @@ struct GrowVolume {
 
 using Action = std::variant<DemotePrimary, PromoteInstance, ApplyObject, DeleteObject, GrowVolume, Bootstrap,
                             EnsureSlot, DropSlot, SyncPodVolumes, ReloadPostgres, ReloadPooler, ReloadPgCat, BanReplica,
-                            UnbanReplica, MarkDraining, ShutDownPooler, RecordTier>;
+                            UnbanReplica, MarkDraining, ShutDownPooler, SetMaterializedViews, RecordTier>;
 
 // What is to be said of volumes whose size was changed.
 struct VolumeNews {

@@ -108,6 +108,7 @@ class Planner {
   std::vector<poolers::Server> ReadServers();
   // Reads stay where they are.
   void KeepRouting();
+  void AddMaterializedViews();
   void AddRecord();
 
   // --- planner_pgcat.cc

@@ -111,6 +111,15 @@ void Planner::AddPasswords() {
   plan_.unavailable.push_back(std::string("annotation ") + kRotatePasswordsAnnotation + " (" + why + ")");
 }
 
+void Planner::AddMaterializedViews() {
+  if (!seen_.primary.answered || seen_.primary.installed.empty()) return;
+  std::map<std::string, Duration> running;
+  for (const auto& [name, view] : seen_.primary.materialized_views) running[name] = view.every;
+  if (running == tier_.materialized_views) return;
+  plan_.actions.emplace_back(SetMaterializedViews{tier_.materialized_views});
+  Wait("the database to be told of its materialized views");
+}
+
 void Planner::AddReplicas() {
   if (!seen_.primary.answered || seen_.primary.installed.empty()) return;
   // One base backup at a time: two take the primary's processor and disk twice. One whose pod has trouble holds up

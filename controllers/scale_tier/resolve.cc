@@ -66,6 +66,7 @@ TierSettings ResolveTier(const crds::ScaleTierPolicySpec& spec, const crds::Tier
   settings.grow_after = own.grow_after.value_or(base.grow_after.value_or(settings.grow_after));
   settings.shrink_after = own.shrink_after.value_or(base.shrink_after.value_or(settings.shrink_after));
   settings.cpu_query = own.cpu_query.value_or(base.cpu_query.value_or(""));
+  settings.materialized_views = tier.materialized_views;
   settings.max_lag = own.max_lag.value_or(base.max_lag.value_or(settings.max_lag));
   settings.drain_timeout = own.drain_timeout.value_or(base.drain_timeout.value_or(settings.drain_timeout));
   return settings;
@@ -145,7 +146,9 @@ void FindGapsOfTier(const crds::ScaleTierPolicySpec& spec, size_t index, const s
   if (pooler.engine == kPgCat) FindGapsOfPgCat(path, spec, tier, pooler, gaps);
   if (tier.sharding && (!tier.citus.has_value() || index == 0)) gaps.Tier(path + ".sharding", tier.name);
   if (tier.citus.has_value() && index > 0) gaps.Ignored(path + ".sharding (it is planned, and not carried out)");
-  if (tier.materialized_views > 0) gaps.Ignored(path + ".materializedViews");
+  if (!tier.materialized_views.empty() && spec.external.has_value()) {
+    gaps.Ignored(path + ".materializedViews (an external Postgres has no part of pgtier beside it that refreshes)");
+  }
   if (tier.has_read_replicas || spec.has_read_replicas) {
     FindGapsOfReplicas(path, tier, spec, gaps);
     FindGapsOfRouting(path, tier.routing, spec.routing, pooler.engine, tier.name, gaps);

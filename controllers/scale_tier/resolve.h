@@ -42,6 +42,7 @@ struct TierSettings {
   Duration drain_timeout = std::chrono::seconds(30);
   std::string strategy = "RoundRobin";  // Of reads: RoundRobin | Random | LeastConnections | Weighted.
   std::map<std::string, int> weights;   // By instance, with Weighted; who is not named has 1.
+  std::map<std::string, Duration> materialized_views = {};  // That pgtier refreshes, and how often.
   std::optional<crds::CitusSharding> citus = {};
 
   // Whether the load decides how many replicas there are.

@@ -95,6 +95,14 @@ struct InstanceSeen {
 };
 
 // The primary, as asked over SQL.
+// A materialized view that the database refreshes for pgtier.
+struct MaterializedViewSeen {
+  Duration every{0};
+  std::optional<WallTime> fresh;  // When what it shows was read; nothing: not yet since it was listed.
+  std::optional<WallTime> listed;
+  std::string problem;  // Why its last refresh failed; empty: it did not.
+};
+
 struct PrimarySeen {
   bool answered = false;
   std::string error;              // Why not.
@@ -105,9 +113,10 @@ struct PrimarySeen {
   bool lacks_database = false;    // The server answers and does not have the application's database.
   std::string installed;          // Hash of what Bootstrap last installed; empty: nothing yet.
   int64_t epoch = 0;
-  std::string tier;                   // As recorded in the database.
-  postgres::Lsn wal;                  // Where it writes.
-  std::set<std::string> lost_slots;   // Of those, the ones whose WAL is gone.
+  std::string tier;                  // As recorded in the database.
+  postgres::Lsn wal;                 // Where it writes.
+  std::set<std::string> lost_slots;  // Of those, the ones whose WAL is gone.
+  std::map<std::string, MaterializedViewSeen> materialized_views = {};
   std::map<std::string, bool> slots;  // Physical slots of ours, and whether they are in use.
 };
 

@@ -89,8 +89,17 @@ TEST_F(ClimbTest, TheOperatorKilledInTheMiddleIsFinishedByTheOther) {
 TEST_F(ClimbTest, APinTakesItDownAgainUnderLoad) {
   Json policy = SmallPolicy("app", Json{{"any", Json::array({{{"name", "by-hand"}, {"demand", Json::object()}}})}});
   policy["spec"]["pin"] = "high";
+  policy["spec"]["tiers"][1]["materializedViews"] = {{{"name", "public.summed"}, {"every", "1s"}}};
   Apply(policy);
   ASSERT_TRUE(WaitForTier("app", "high", seconds(180)));
+  EXPECT_TRUE(WaitForCondition("app", "MaterializedViewsRefreshed",
+                               "False (RefreshFailed): public.summed: there is no such view", seconds(60)));
+  QueryInside("app-1",
+              "create table raw as select 1 as n; create materialized view summed as select sum(n) from raw; "
+              "create unique index on summed (sum); insert into raw values (41)");
+  EXPECT_TRUE(Eventually("the replica has the refreshed view", seconds(60),
+                         [&] { return QueryInside("app-2", "select sum from summed") == "42"; }));
+  EXPECT_TRUE(WaitForCondition("app", "MaterializedViewsRefreshed", "True", seconds(60)));
   StartLoad("app", {"--readers-start=8", "--readers-max=8", "--warmup=1s", "--ramp=1s", "--agents=2",
                     "--events-per-second=300", "--seed-events=5000", "--seed-decisions=200"});
   Patch("scaletier/app", {{"spec", {{"pin", "low"}}}});

@@ -24,7 +24,7 @@ Json Policy(const Json& spec) { return {{"metadata", {{"name", "sample"}}}, {"sp
 
 // Fields that are stored and not acted on: resolve.cc names each of them in the condition NotAvailable, by the object
 // that holds it.
-const std::set<std::string> kNotRead = {"materializedViews", "demand", "sharding/external"};
+const std::set<std::string> kNotRead = {"demand", "sharding/external"};
 
 bool Exempt(const std::string& pointer) {
   for (const std::string& name : kNotRead) {

@@ -187,5 +187,30 @@ TEST_F(PlanUpkeep, NetworkPoliciesLetInWhomTheyShould) {
   EXPECT_FALSE(RenderPoolerNetworkPolicy(context)["spec"]["ingress"][0].contains("from"));
 }
 
+TEST(MaterializedViews, FollowTheTierAndWhatIsWrongIsSaid) {
+  nlohmann::json object = TwoTiers();
+  object["spec"]["tiers"][1]["materializedViews"] = {{{"name", "public.v"}, {"every", "30s"}}};
+  Scene scene(object);
+  scene.Settle();
+  EXPECT_EQ(scene.ConditionOf("MaterializedViewsRefreshed").status, "") << "the tier lists none";
+  object["spec"]["pin"] = "two";
+  scene.Edit(object);
+  scene.Settle();
+  EXPECT_EQ(scene.seen.primary.materialized_views["public.v"].every, std::chrono::seconds(30));
+  EXPECT_EQ(scene.ConditionOf("MaterializedViewsRefreshed").status, "True");
+  scene.now += std::chrono::minutes(5);
+  scene.MakePass();
+  EXPECT_EQ(scene.ConditionOf("MaterializedViewsRefreshed").reason, "RefreshOverdue");
+  EXPECT_THAT(scene.ConditionOf("MaterializedViewsRefreshed").message, testing::HasSubstr("due every 30s"));
+  scene.seen.primary.materialized_views["public.v"].problem = "there is no such view";
+  scene.MakePass();
+  EXPECT_EQ(scene.ConditionOf("MaterializedViewsRefreshed").reason, "RefreshFailed");
+  EXPECT_EQ(scene.ConditionOf("MaterializedViewsRefreshed").message, "public.v: there is no such view");
+  object["spec"]["pin"] = "one";
+  scene.Edit(object);
+  scene.Settle();
+  EXPECT_TRUE(scene.seen.primary.materialized_views.empty());
+}
+
 }  // namespace
 }  // namespace pgtier::controllers::scale_tier

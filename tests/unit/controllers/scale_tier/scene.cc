@@ -189,6 +189,12 @@ void Scene::Do(const Action& action) {
         seen.objects.at({std::string(kube::kDeployments.plural), mark->deployment})["metadata"]["annotations"];
     if (mark->draining) annotations[kDrainingAnnotation] = FormatTime(now);
     if (!mark->draining) annotations.erase(kDrainingAnnotation);
+  } else if (const auto* views = std::get_if<SetMaterializedViews>(&action)) {
+    seen.primary.materialized_views.clear();
+    for (const auto& [name, every] : views->views) {
+      seen.primary.materialized_views[name].every = every;
+      seen.primary.materialized_views[name].fresh = now;
+    }
   } else if (const auto* record = std::get_if<RecordTier>(&action)) {
     EXPECT_EQ(record->epoch, seen.primary.epoch);
     seen.primary.tier = record->tier;
@@ -371,6 +377,7 @@ std::string InWords(const Action& action) {
       return (a.draining ? "drain " : "do not drain ") + a.deployment;
     }
     std::string operator()(const ShutDownPooler& a) const { return "shut down " + a.pod; }
+    std::string operator()(const SetMaterializedViews& a) const { return "views " + std::to_string(a.views.size()); }
     std::string operator()(const RecordTier& a) const { return "record " + a.tier; }
   };
   return std::visit(Words{}, action);
