@@ -15,7 +15,9 @@ int main(int argc, char** argv) {
   mallopt(M_ARENA_MAX, 2);  // else each thread keeps freed memory in a heap of its own
   std::string config;
   std::string log_level = "info";
-  CLI::App app{"pgtier-worker writes the audit history of shadow tables: from outboxes (mode notify)."};
+  CLI::App app{
+      "pgtier-worker writes the audit history of shadow tables: from outboxes (mode notify), or from\n"
+      "the log (mode cdc)."};
   app.set_version_flag("--version", PGTIER_VERSION);
   app.add_option("--config", config, "JSON file that says what to do; changes of it take effect within seconds")
       ->required();
@@ -45,8 +47,8 @@ int main(int argc, char** argv) {
     stop.request_stop();
   }).detach();
 
-  pgtier::Status outcome =
-      pgtier::workers::RunWorker(config, {{"notify", pgtier::workers::MakeNotify}}, stop.get_token());
+  pgtier::Status outcome = pgtier::workers::RunWorker(
+      config, {{"notify", pgtier::workers::MakeNotify}, {"cdc", pgtier::workers::MakeCdc}}, stop.get_token());
   if (!outcome.has_value()) pgtier::log::Error("pgtier-worker ends", {{"error", outcome.error().message}});
   // Without the destructors of static objects, under which the HTTP library's threads still run.
   _exit(outcome.has_value() ? 0 : 1);

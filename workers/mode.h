@@ -31,5 +31,7 @@ using MakeMode = std::unique_ptr<Mode> (*)(ModeContext context);
 
 // Moves rows from the outboxes into the histories (notify.cc).
 std::unique_ptr<Mode> MakeNotify(ModeContext context);
+// Reads the log and writes the histories (cdc_mode.cc, workers/cdc).
+std::unique_ptr<Mode> MakeCdc(ModeContext context);
 
 }  // namespace pgtier::workers

@@ -167,20 +167,20 @@ Status CdcConsumer::Save(Live& live) {
     const std::lock_guard lock(mutex_);
     state_.checkpoint = live.history.checkpoint();
     for (const auto& [source, count] : live.history.committed_rows()) state_.rows += count;
-    state_.dead_letters += live.history.dead_letters();
+    for (const auto& [source, count] : live.history.dead_letters()) state_.dead_letters += count;
     ++state_.transactions;
     progress_ = Now();
   }
   if (metrics_ != nullptr) {
     for (const auto& [source, count] : live.history.committed_rows()) {
-      metrics_->Increment("pgtier_shadow_rows_total", "Rows written into histories.", {{"table", source}},
+      metrics_->Increment("pgtier_shadow_rows_total", "Rows written into histories", {{"table", source}},
                           static_cast<double>(count));
     }
-    if (live.history.dead_letters() > 0) {
-      metrics_->Increment("pgtier_shadow_dead_letters_total", "Changes that could not be written into their history.",
-                          {}, static_cast<double>(live.history.dead_letters()));
+    for (const auto& [source, count] : live.history.dead_letters()) {
+      metrics_->Increment("pgtier_shadow_dead_letters_total", "Rows that their history would not take",
+                          {{"table", source}}, static_cast<double>(count));
     }
-    metrics_->Set("pgtier_shadow_batch_rows", "Rows of the newest batch.", {}, rows);
+    metrics_->ObserveCount("pgtier_shadow_batch_rows", "Rows of a batch", {}, rows);
     metrics_->Set("pgtier_shadow_lag_seconds",
                   "From the commit of the oldest change of the newest batch to its history.", {}, waited);
   }
@@ -219,6 +219,7 @@ Status CdcConsumer::Look(Live& live) {
     const std::lock_guard lock(mutex_);
     if (postgres::BytesBehind(reached, server) < kLittle || reached > state_.checkpoint.lsn) progress_ = Now();
     state_.server = server;
+    state_.behind = postgres::BytesBehind(reached, server) >= kLittle || live.history.rows() > 0;
   }
   if (metrics_ == nullptr) return {};
   metrics_->Set("pgtier_shadow_lag_bytes", "Bytes of log behind the newest change read.", {},
@@ -255,8 +256,7 @@ void CdcConsumer::Run(const std::stop_token& stop) {
 CdcState CdcConsumer::state() const {
   const std::lock_guard lock(mutex_);
   CdcState state = state_;
-  state.healthy =
-      state.error.empty() ? Now() - progress_ < options_.no_progress : Now() - progress_ < 2 * options_.no_progress;
+  state.progress = progress_;
   return state;
 }
 

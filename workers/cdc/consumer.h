@@ -30,21 +30,21 @@ struct CdcOptions {
   size_t batch_rows = 1000;
   Duration batch_interval = std::chrono::milliseconds(100);
   pgoutput::SpillOptions spill;
-  bool stream = true;                               // large transactions come in pieces, before they commit
-  Duration silence = std::chrono::seconds(30);      // without a byte the server is taken for gone
-  Duration idle_save = std::chrono::seconds(10);    // at most so often is the checkpoint moved where no rows came
-  uint64_t idle_bytes = uint64_t{64} << 10U;        // and only when the log has grown by this: none is written at rest
-  Duration no_progress = std::chrono::seconds(60);  // with work waiting: no longer healthy
+  bool stream = true;                             // large transactions come in pieces, before they commit
+  Duration silence = std::chrono::seconds(30);    // without a byte the server is taken for gone
+  Duration idle_save = std::chrono::seconds(10);  // at most so often is the checkpoint moved where no rows came
+  uint64_t idle_bytes = uint64_t{64} << 10U;      // and only when the log has grown by this: none is written at rest
 };
 
 // As of now; for health and for people.
 struct CdcState {
   bool streaming = false;
-  bool healthy = true;
   bool gap = false;   // changes were lost since this consumer began; the dead letters say which
   std::string error;  // why it does not stream; empty while it does
   Checkpoint checkpoint;
   postgres::Lsn server;  // how far the server's log goes
+  bool behind = false;   // there is more in the log than was read, or rows that are not committed
+  MonoTime progress;     // when something was got on with
   int64_t rows = 0, dead_letters = 0, transactions = 0, sessions = 0;
 };
 

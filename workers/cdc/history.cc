@@ -285,7 +285,8 @@ Status History::DeadLetter(const std::string& source, const RowContext& context,
                                                          context.commit.ToString(), Hex(payload), error},
                                                         Limit()));
   // One line a batch says it.
-  if (dead_++ == 0) log::Warn("changes can't be written into their history", {{"source", source}, {"error", error}});
+  if (dead_[source]++ == 0)
+    log::Warn("changes can't be written into their history", {{"source", source}, {"error", error}});
   return {};
 }
 
@@ -305,7 +306,7 @@ Result<Lsn> History::Commit(const Checkpoint& next) {
   rows_ = bytes_ = 0;
   checkpoint_ = next;
   committed_ = std::exchange(written_, {});
-  committed_dead_ = std::exchange(dead_, 0);
+  committed_dead_ = std::exchange(dead_, {});
   return Lsn::Parse(durable);
 }
 

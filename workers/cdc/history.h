@@ -48,7 +48,7 @@ class History {
   [[nodiscard]] size_t rows() const { return rows_; }
   // What the last commit wrote: rows by source, and rows that could not be written.
   [[nodiscard]] const std::map<std::string, int64_t>& committed_rows() const { return committed_; }
-  [[nodiscard]] int64_t dead_letters() const { return committed_dead_; }
+  [[nodiscard]] const std::map<std::string, int64_t>& dead_letters() const { return committed_dead_; }
 
  private:
   // Rows of one table that were not sent: of all its leaves, for positions follow the order of the commits.
@@ -74,10 +74,9 @@ class History {
   Checkpoint checkpoint_;
   bool open_ = false;
   size_t rows_ = 0, bytes_ = 0;
-  std::map<uint32_t, Target> targets_;  // by relation
-  std::map<int64_t, Pending> pending_;  // by table
-  std::map<std::string, int64_t> written_, committed_;
-  int64_t dead_ = 0, committed_dead_ = 0;
+  std::map<uint32_t, Target> targets_;                                          // by relation
+  std::map<int64_t, Pending> pending_;                                          // by table
+  std::map<std::string, int64_t> written_, committed_, dead_, committed_dead_;  // by source
 };
 
 }  // namespace pgtier::workers

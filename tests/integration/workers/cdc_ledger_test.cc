@@ -6,7 +6,7 @@
 #include <csignal>
 #include <random>
 
-#include "tests/integration/kube/child_process.h"
+#include "tests/integration/shadow/worker_process.h"
 #include "tests/integration/workers/cdc_fixture.h"
 
 namespace pgtier::testing {
@@ -126,14 +126,13 @@ class Writer {
 
 class CdcLedgerTest : public CdcFixture {
  protected:
-  std::vector<std::string> Command() {
-    auto to = ConsumersDatabase();
-    return {CDC_CONSUMER_PROGRAM, to.host,   std::to_string(to.port), to.database, to.user, to.password,
-            spec_.policy,         spec_.slot};
-  }
   void StartProcess() {
     process_.reset();
-    process_ = std::make_unique<test::ChildProcess>(Command(), server().folder().path() + "/consumer.log");
+    const std::string more = R"(, "slot": ")" + spec_.slot + R"(", "publication": ")" + shadow::PublicationName(spec_) +
+                             R"(", "batch": {"rows": 500, "interval": "20ms"}, "spill": {"memory": "256Ki"})";
+    files_.Write("password", ConsumersDatabase().password);
+    files_.Write("worker.json", WorkerConfig(files_, ConsumersDatabase(), "cdc", spec_.policy, more));
+    process_ = std::make_unique<WorkerProcess>(files_.path() + "/worker.json", files_.path() + "/log");
   }
   void Reconnect() {
     for (Deadline deadline = Late(); !deadline.Expired();) {
@@ -161,7 +160,7 @@ class CdcLedgerTest : public CdcFixture {
     switch (random() % 5) {
       case 0:
       case 1:
-        process_->Stop(SIGKILL);
+        process_->Kill();
         StartProcess();
         break;
       case 2:
@@ -213,7 +212,7 @@ class CdcLedgerTest : public CdcFixture {
         Insist([&] { return shadow::Barrier(*sql_, spec_, shadow::Tier::kTriggers, Late()); });
         Break(random);
         AwaitEnd();
-        process_->Stop(SIGKILL);
+        process_->Kill();
         Insist([&] { return shadow::DropCdc(*sql_, spec_, Late()); });
       }
     }
@@ -247,7 +246,8 @@ class CdcLedgerTest : public CdcFixture {
                      " (SELECT epoch FROM acc_history UNION ALL SELECT epoch FROM par_history) AS h GROUP BY 1) AS g")
               << "\n";
   }
-  std::unique_ptr<test::ChildProcess> process_;
+  ServerFolder files_;
+  std::unique_ptr<WorkerProcess> process_;
 };
 
 TEST_F(CdcLedgerTest, IsExactWhoeverDies) {
@@ -264,7 +264,7 @@ TEST_F(CdcLedgerTest, IsExactWhoeverDies) {
     }
     SCOPED_TRACE("seed " + std::to_string(seed));
     Ledger(static_cast<uint32_t>(seed));
-    if (HasFailure()) std::cout << server().folder().Read("consumer.log").substr(0, 8000);
+    if (HasFailure()) std::cout << files_.Read("log").substr(0, 8000);
   }
 }
 
