@@ -5,6 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=demo/screen.sh
 . demo/screen.sh
+# shellcheck source=demo/audit.sh
+. demo/audit.sh
 
 began=$SECONDS
 out=build/demo
@@ -57,10 +59,19 @@ table
 wide
 replicas_serve || fail "the read endpoint does not reach a replica"
 events
+
+headline "6. The audit policy, under the same load"
+sed -n 's/^# /   /p' manifests/demo/audit.yaml
+audit_start
+audit_watch notify 120 || fail "the audit policy did not climb: $(audit_why)"
+say "letting the worker move rows for 10 s"
+sleep 10
+audit_end
 kubectl delete -n data pod/kyoyu-load --wait=false >/dev/null
 kubectl wait -n data pod/kyoyu-load --for=delete --timeout=90s >/dev/null || fail "the load did not end"
 wait %2 2>/dev/null || true
 
-headline "6. What happened"
+headline "7. What happened"
 summarise "$log" "$out/summary.json" "$tier_before" "$tier_after" "$entered" "$((SECONDS - began))"
+jq --argjson audit "$audit_summary" '. + $audit' "$out/summary.json" >"$out/summary.new" && mv "$out/summary.new" "$out/summary.json"
 judge "$out/summary.json"

@@ -20,6 +20,7 @@ wide() { kubectl get -n data scaletiers -o wide | sed 's/^/   /'; }
 
 remove_leftovers() {
   kubectl delete -n data pod/kyoyu-load --ignore-not-found --grace-period=1 >/dev/null 2>&1 || true
+  kubectl delete -n data shadowtables/kyoyu-audit --ignore-not-found --timeout=60s >/dev/null 2>&1 || true
   kubectl delete -n data scaletier/kyoyu --ignore-not-found >/dev/null 2>&1 || true
   # The policy says Remove: Kubernetes collects all that it owned.
   kubectl wait -n data --for=delete pod,pvc -l pgtier.dev/policy=kyoyu --timeout=2m >/dev/null 2>&1 || true
@@ -83,6 +84,7 @@ judge() {
     "   queries run \(.queries), failed \(.failed_queries), longest stall \(.longest_stall_ms) ms",
     "   p95 of queries, median over seconds: \(.p95_before_ms) ms before, \(.p95_after_ms) ms after",
     "   events acknowledged \(.events_acknowledged), in the table \(.events_in_table)",
+    "   audit: \(.audit_tiers | join(" -> ")); rows written \(.audit_rows_app), in the histories \(.audit_rows_history), missing \(.audit_missing), extra \(.audit_extra)",
     "   \(.seconds) s in all; \(input_filename)"' "$file"
   wrong=$(jq -r '
     [if .tier_before != "single-node" then "it did not start in single-node" else empty end,
@@ -91,6 +93,9 @@ judge() {
      if (.queries // 0) < 1000 then "too few queries ran to say anything" else empty end,
      if .failed_queries != 0 then "\(.failed_queries) queries failed" else empty end,
      if .ledger_ok != true then "acknowledged events are missing" else empty end,
+     if .audit_tiers != ["triggers", "notify"] then "the audit policy did not climb" else empty end,
+     if (.audit_rows_app // 0) < 1000 then "too few rows were written to say anything of histories" else empty end,
+     if .audit_missing != 0 or .audit_extra != 0 then "the histories are not what was written" else empty end,
      if .p95_before_ms == null or .p95_after_ms == null or .p95_after_ms >= .p95_before_ms
        then "p95 did not fall" else empty end] | join("; ")' "$file")
   [[ -z $wrong ]] || fail "$wrong"
