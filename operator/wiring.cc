@@ -132,7 +132,6 @@ class Operator {
         shadow_tables_->children(),
         scale_tiers_->children(),
         ExternalHosts()};
-    parts.release.notify = !flags_.worker_image.empty();
     shadow_tables_->SetReconciler(std::make_unique<shadow_table::ShadowTableReconciler>(std::move(parts)),
                                   "shadowtablepolicy", flags_.workers);
   }

@@ -106,10 +106,11 @@ Status ReadTables(Connection& connection, const Spec& spec, State& state, Deadli
 }
 
 Status ReadCdc(Connection& connection, const Spec& spec, State& state, Deadline deadline) {
-  PGTIER_ASSIGN_OR_RETURN(auto marks,
-                          connection.Query("SELECT *, extract(epoch FROM clock_timestamp() - updated_at) AS age"
-                                           " FROM pgtier.shadow_checkpoint WHERE policy = $1",
-                                           {spec.policy}, deadline));
+  PGTIER_ASSIGN_OR_RETURN(
+      auto marks, connection.Query("SELECT *, extract(epoch FROM clock_timestamp() - updated_at) AS age,"
+                                   " coalesce((to_jsonb(c) ->> 'wanted_end')::bigint, 0) <= ended_epoch AS ended"
+                                   " FROM pgtier.shadow_checkpoint AS c WHERE policy = $1",
+                                   {spec.policy}, deadline));
   if (!marks.empty()) {
     const Row row = marks[0];
     CheckpointState mark;
@@ -119,6 +120,7 @@ Status ReadCdc(Connection& connection, const Spec& spec, State& state, Deadline 
     PGTIER_ASSIGN_OR_RETURN(mark.lsn, postgres::Lsn::Parse(TextOrEmpty(row, "lsn")));
     PGTIER_ASSIGN_OR_RETURN(mark.epoch, row.Get<int64_t>("epoch"));
     PGTIER_ASSIGN_OR_RETURN(mark.ended_epoch, row.Get<int64_t>("ended_epoch"));
+    PGTIER_ASSIGN_OR_RETURN(mark.ended, row.Get<bool>("ended"));
     PGTIER_ASSIGN_OR_RETURN(mark.age_seconds, row.Get<double>("age"));
     state.checkpoint = std::move(mark);
   }

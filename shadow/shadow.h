@@ -83,6 +83,7 @@ struct CheckpointState {
   postgres::Lsn lsn;
   int64_t epoch = 0;        // that it applies; 0: none yet
   int64_t ended_epoch = 0;  // of the newest barrier out of cdc that it has reached
+  bool ended = true;        // the newest barrier out of cdc has been reached
   double age_seconds = 0;   // since it was written
 };
 

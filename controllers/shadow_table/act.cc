@@ -95,10 +95,30 @@ class Step {
         [&](postgres::Connection& admin, Deadline by) { return shadow::Uninstall(admin, resolved_.spec, by); });
   }
 
-  Status operator()(const SetWorkerPassword&) {
+  Status operator()(const SetWorkerPassword& action) {
+    std::string role(action.tier == shadow::Tier::kCdc ? shadow::kCdcRole : shadow::kNotifyRole);
     return InDatabase([&](postgres::Connection& admin, Deadline by) {
-      return postgres::SetPassword(admin, std::string(shadow::kNotifyRole), seen_.database.worker.password, by);
+      return postgres::SetPassword(admin, role, seen_.database.worker.password, by);
     });
+  }
+
+  Status operator()(const PrepareCdc&) {
+    log::Info("making publication and slot");
+    return InDatabase(
+        [&](postgres::Connection& admin, Deadline by) { return shadow::PrepareCdc(admin, resolved_.spec, by); });
+  }
+
+  Status operator()(const CrossBarrier& action) {
+    log::Info("crossing the barrier", {{"to", shadow::TierName(action.to)}});
+    return InDatabase([&](postgres::Connection& admin, Deadline by) {
+      return shadow::Barrier(admin, resolved_.spec, action.to, by);
+    });
+  }
+
+  Status operator()(const DropCdc&) {
+    log::Info("dropping slot and publication");
+    return InDatabase(
+        [&](postgres::Connection& admin, Deadline by) { return shadow::DropCdc(admin, resolved_.spec, by); });
   }
 
   Status operator()(const Swap& action) {

@@ -23,6 +23,12 @@ Saying SayReady(const Outcome& outcome, const crds::ShadowTablePolicyStatus& sta
             "no worker runs" + trouble + "; " + std::to_string(seen.state->queue_depth) +
                 " rows wait in the queue, none is lost"};
   }
+  if (seen.state->tier == shadow::Tier::kCdc && seen.cdc.ready == 0) {
+    std::string trouble = seen.cdc.trouble.empty() ? "" : ": " + seen.cdc.trouble;
+    return {kFalse, "WorkerNotReady",
+            "no worker reads the log" + trouble + "; slot " + outcome.resolved.spec.slot +
+                " keeps what is not in the histories yet, nothing is lost"};
+  }
   return {kTrue, Standing(pass, status), outcome.decision.message};
 }
 
@@ -41,6 +47,10 @@ Saying SayDegraded(const Outcome& outcome) {
     return {kTrue, "DeadLetters",
             std::to_string(state.dead_letters) +
                 " changes could not be written; see pgtier.shadow_dead_letters in the database"};
+  }
+  if (state.tier == shadow::Tier::kCdc) {
+    std::string danger = SlotDanger(state.slot, outcome.resolved);
+    if (!danger.empty()) return {kTrue, "SlotInDanger", danger + ": the policy goes back to triggers"};
   }
   if (state.queue_depth > outcome.resolved.workers.queue_alert) {
     return {kTrue, "QueueAboveAlert",

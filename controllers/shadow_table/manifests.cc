@@ -13,6 +13,14 @@ using Json = nlohmann::json;
 constexpr int kWorkerUser = 65532;  // images/pgtier.Dockerfile
 constexpr int kBatchRows = 1000;
 constexpr char kBatchInterval[] = "100ms";
+constexpr char kSpillMemory[] = "16Mi";
+
+bool IsCdc(const ManifestContext& context) { return context.tier == shadow::Tier::kCdc; }
+
+std::string NameOf(const ManifestContext& context) {
+  const std::string& policy = context.policy.meta.name;
+  return IsCdc(context) ? CdcWorker(policy) : NotifyWorker(policy);
+}
 
 Json LabelsOf(const crds::Meta& policy) {
   return {{"app.kubernetes.io/managed-by", "pgtier"},
@@ -24,7 +32,7 @@ Json LabelsOf(const crds::Meta& policy) {
 // plan deletes it. What it mounts goes with the policy.
 Json ObjectMeta(const ManifestContext& context, bool owned) {
   const crds::Meta& policy = context.policy.meta;
-  Json metadata{{"name", NotifyWorker(policy.name)}, {"namespace", policy.namespace_}, {"labels", LabelsOf(policy)}};
+  Json metadata{{"name", NameOf(context)}, {"namespace", policy.namespace_}, {"labels", LabelsOf(policy)}};
   if (owned) {
     metadata["ownerReferences"] = Json::array({{{"apiVersion", kShadowTablePolicies.ApiVersion()},
                                                 {"kind", std::string(kShadowTablePolicies.kind)},
@@ -43,16 +51,23 @@ Json ConfigOf(const ManifestContext& context) {
   Json database{{"host", peer.host},
                 {"port", peer.port},
                 {"name", context.database.admin.database},
-                {"user", std::string(shadow::kNotifyRole)},
+                {"user", std::string(IsCdc(context) ? shadow::kCdcRole : shadow::kNotifyRole)},
                 {"passwordFile", folder + "/password"},
                 {"sslMode", peer.ssl_mode}};
   if (Verifies(context.database)) database["caFile"] = folder + "/ca.crt";
-  return {{"policy", spec.policy},
-          {"mode", "notify"},
-          {"database", database},
-          {"channel", spec.channel},
-          {"batch", {{"rows", kBatchRows}, {"interval", kBatchInterval}}},
-          {"listen", {{"address", "0.0.0.0"}, {"port", kWorkerPort}}}};
+  Json config{{"policy", spec.policy},
+              {"mode", std::string(shadow::TierName(context.tier))},
+              {"database", database},
+              {"batch", {{"rows", kBatchRows}, {"interval", kBatchInterval}}},
+              {"listen", {{"address", "0.0.0.0"}, {"port", kWorkerPort}}}};
+  if (IsCdc(context)) {
+    config["slot"] = spec.slot;
+    config["publication"] = shadow::PublicationName(spec);
+    config["spill"] = {{"memory", kSpillMemory}, {"directory", kSpillFolder}};
+  } else {
+    config["channel"] = spec.channel;
+  }
+  return config;
 }
 
 }  // namespace
@@ -76,8 +91,10 @@ Json RenderWorkerConfig(const ManifestContext& context) {
 
 Json RenderWorker(const ManifestContext& context) {
   const crds::Meta& policy = context.policy.meta;
-  Json match{{kShadowPolicyLabel, policy.name}, {"app.kubernetes.io/name", "pgtier-worker"}};
+  const std::string tier(shadow::TierName(context.tier));
+  Json match{{kShadowPolicyLabel, policy.name}, {"app.kubernetes.io/name", "pgtier-worker"}, {kWorkerLabel, tier}};
   Json labels = LabelsOf(policy);
+  labels[kWorkerLabel] = tier;
   labels["app.kubernetes.io/name"] = "pgtier-worker";
   // By this the primary's NetworkPolicy lets it in.
   if (!context.policy.spec.database_name.empty()) {
@@ -102,7 +119,7 @@ Json RenderWorker(const ManifestContext& context) {
                  {"volumeMounts",
                   Json::array({{{"name", "config"}, {"mountPath", "/etc/pgtier/worker"}, {"readOnly", true}},
                                {{"name", "credentials"}, {"mountPath", kCredentialsFolder}, {"readOnly", true}}})}};
-  std::string name = NotifyWorker(policy.name);
+  std::string name = NameOf(context);
   Json pod{
       {"automountServiceAccountToken", false},
       {"enableServiceLinks", false},
@@ -112,12 +129,19 @@ Json RenderWorker(const ManifestContext& context) {
       {"containers", Json::array({container})},
       {"volumes", Json::array({{{"name", "config"}, {"configMap", {{"name", name}}}},
                                {{"name", "credentials"}, {"secret", {{"secretName", name}, {"defaultMode", 0440}}}}})}};
+  // A slot has one consumer at a time: a second pod would wait for the first to end, and the first for it to be ready.
+  Json strategy{{"type", "RollingUpdate"}, {"rollingUpdate", {{"maxUnavailable", 0}, {"maxSurge", 1}}}};
+  if (IsCdc(context)) {
+    strategy = {{"type", "Recreate"}};
+    pod["containers"][0]["volumeMounts"].push_back({{"name", "spill"}, {"mountPath", kSpillFolder}});
+    pod["volumes"].push_back({{"name", "spill"}, {"emptyDir", Json::object()}});
+  }
   return {{"apiVersion", "apps/v1"},
           {"kind", "Deployment"},
           {"metadata", ObjectMeta(context, false)},
           {"spec",
            {{"replicas", context.workers},
-            {"strategy", {{"type", "RollingUpdate"}, {"rollingUpdate", {{"maxUnavailable", 0}, {"maxSurge", 1}}}}},
+            {"strategy", strategy},
             {"selector", {{"matchLabels", match}}},
             {"template", {{"metadata", {{"labels", labels}}}, {"spec", pod}}}}}};
 }

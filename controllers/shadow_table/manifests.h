@@ -16,9 +16,10 @@ struct ManifestContext {
   const Database& database;
   const std::string& image;
   int workers = 1;
+  shadow::Tier tier = shadow::Tier::kNotify;  // Whose worker: notify or cdc.
 };
 
-// Of tier notify: its role's password and the authority to trust; worker.json; pgtier-worker.
+// Of a tier's worker: its role's password and the authority to trust; worker.json; pgtier-worker.
 nlohmann::json RenderWorkerSecret(const ManifestContext& context);
 nlohmann::json RenderWorkerConfig(const ManifestContext& context);
 nlohmann::json RenderWorker(const ManifestContext& context);

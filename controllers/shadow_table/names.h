@@ -12,11 +12,15 @@ inline constexpr char kShadowPolicyLabel[] = "pgtier.dev/shadow-policy";
 // Holds a policy that is deleted until its tables are left as deletionPolicy says and its workers are gone.
 inline constexpr char kFinalizer[] = "pgtier.dev/shadow-tables";
 
-// Deployment, ConfigMap and Secret of tier notify's worker.
+// Deployment, ConfigMap and Secret of a tier's worker.
 inline std::string NotifyWorker(const std::string& policy) { return policy + "-notify"; }
+inline std::string CdcWorker(const std::string& policy) { return policy + "-cdc"; }
+// Which of them a pod is of: "notify" | "cdc".
+inline constexpr char kWorkerLabel[] = "pgtier.dev/worker";
 
 // In the worker's pods.
 inline constexpr char kConfigFile[] = "/etc/pgtier/worker/worker.json";
+inline constexpr char kSpillFolder[] = "/var/spill";
 inline constexpr char kCredentialsFolder[] = "/etc/pgtier/credentials";
 inline constexpr int kWorkerPort = 8080;
 

@@ -24,9 +24,9 @@ int NumberAt(const Json& object, std::initializer_list<std::string_view> path) {
   return value.is_number_integer() ? value.get<int>() : 0;
 }
 
-WorkerSeen FindWorker(const std::string& policy, const Seen& seen) {
+WorkerSeen FindWorker(const std::string& deployment, shadow::Tier tier, const Seen& seen) {
   WorkerSeen worker;
-  const Json* live = seen.Object(kube::kDeployments, NotifyWorker(policy));
+  const Json* live = seen.Object(kube::kDeployments, deployment);
   worker.exists = live != nullptr;
   if (live != nullptr) {
     worker.wanted = NumberAt(*live, {"spec", "replicas"});
@@ -38,6 +38,7 @@ WorkerSeen FindWorker(const std::string& policy, const Seen& seen) {
   }
   for (const auto& [key, pod] : seen.objects) {
     if (key.first != kube::kPods.plural) continue;
+    if (kube::StringAt(pod, {"metadata", "labels", kWorkerLabel}) != shadow::TierName(tier)) continue;
     // It still moves rows until it has ended.
     worker.exists = true;
     if (worker.trouble.empty() && !IsReady(pod)) worker.trouble = TroubleOf(pod);
@@ -90,7 +91,8 @@ Result<Seen> Observer::Observe(const crds::ShadowTablePolicy& policy, const Reso
   const kube::ObjectKey key{policy.meta.namespace_, policy.meta.name};
   PGTIER_ASSIGN_OR_RETURN(seen.objects,
                           ReadOwned(*client_, children_, kOwned, kShadowPolicyLabel, key, deadline, stop));
-  seen.worker = FindWorker(policy.meta.name, seen);
+  seen.worker = FindWorker(NotifyWorker(policy.meta.name), shadow::Tier::kNotify, seen);
+  seen.cdc = FindWorker(CdcWorker(policy.meta.name), shadow::Tier::kCdc, seen);
   PGTIER_ASSIGN_OR_RETURN(seen.database, finder_.Find(policy, deadline, stop));
   if (seen.database.reason.empty()) {
     Status asked = AskDatabase(policy, resolved, seen, deadline, stop);

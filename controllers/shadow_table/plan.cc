@@ -24,15 +24,24 @@ class Planner {
       AddInstallation();
       return plan_;
     }
-    Result<Tier> to = shadow::ParseTier(decision.to);
-    if (!to.has_value() || *to == Tier::kCdc || state.tier == Tier::kCdc) {
-      plan_.refused = "NotAvailable: this release does not do tier cdc yet";
+    if (state.tier == Tier::kCdc && context_.resolved.spec.slot.empty()) {
+      plan_.refused =
+          "TierRuns: tier cdc runs and spec.tiers does not have it: put it back, and leave it by spec.pin first";
       return plan_;
     }
-    if (*to == Tier::kNotify) {
+    std::string danger = state.tier == Tier::kCdc ? SlotDanger(state.slot, context_.resolved) : "";
+    Result<Tier> to = shadow::ParseTier(decision.to);
+    if (!danger.empty()) {
+      // The worker stays: what was written until the barrier is in the log alone.
+      AddWorker(Tier::kCdc);
+      plan_.actions.emplace_back(CrossBarrier{Tier::kTriggers});
+      plan_.waiting_for = "triggers to write into the histories, because " + danger;
+    } else if (to.has_value() && *to == Tier::kCdc) {
+      EnterCdc();
+    } else if (to.has_value() && *to == Tier::kNotify) {
       EnterNotify();
     } else {
-      LeaveNotify();
+      EnterTriggers();
     }
     return plan_;
   }
@@ -40,17 +49,19 @@ class Planner {
   Plan Delete(bool remove) {
     if (!HasFinalizer()) return plan_;
     if (seen_.database.gone) {
-      DeleteWorker();
+      DeleteWorker(Tier::kNotify);
+      DeleteWorker(Tier::kCdc);
       plan_.actions.emplace_back(SetFinalizer{false});
       return plan_;
     }
     if (!Reachable()) return plan_;
     if (seen_.state->installed) {
-      LeaveNotify();
+      EnterTriggers();
       if (!plan_.waiting_for.empty()) return plan_;
       if (remove) plan_.actions.emplace_back(Uninstall{});
     } else {
-      DeleteWorker();
+      DeleteWorker(Tier::kNotify);
+      DeleteWorker(Tier::kCdc);
     }
     plan_.actions.emplace_back(SetFinalizer{false});
     return plan_;
@@ -88,64 +99,134 @@ class Planner {
     plan_.waiting_for = "histories and triggers of every table";
   }
 
-  void EnterNotify() {
-    bool swapped = seen_.state->tier == Tier::kNotify;
-    bool ready = AddWorker();
-    if (swapped) {
-      if (!ready) plan_.waiting_for = WorkerInWords();
-      return;
-    }
-    auto preflight = seen_.preflights.find(std::string(shadow::TierName(Tier::kNotify)));
+  // Whether nothing that the preflight of a tier has found stands in its way.
+  bool MayEnter(Tier tier) {
+    auto preflight = seen_.preflights.find(std::string(shadow::TierName(tier)));
     if (preflight != seen_.preflights.end() && preflight->second.has_value()) {
       plan_.refused = Blocking(*preflight->second);
-      if (!plan_.refused.empty()) return;
     }
+    return plan_.refused.empty();
+  }
+
+  void EnterNotify() {
+    const Tier now = seen_.state->tier;
+    bool ready = AddWorker(Tier::kNotify);
+    if (now == Tier::kTriggers && !MayEnter(Tier::kNotify)) return;
     if (!ready) {
-      plan_.waiting_for = WorkerInWords();
+      plan_.waiting_for = WorkerInWords(Tier::kNotify);
+      // The other worker goes on: it is still the one that writes, or has something left to write.
+      if (seen_.cdc.exists) AddWorker(Tier::kCdc);
       return;
     }
-    plan_.actions.emplace_back(Swap{Tier::kNotify});
+    if (now == Tier::kNotify) {
+      FinishCdc();
+      return;
+    }
+    if (now == Tier::kCdc) {
+      AddWorker(Tier::kCdc);
+      plan_.actions.emplace_back(CrossBarrier{Tier::kNotify});
+    } else {
+      plan_.actions.emplace_back(Swap{Tier::kNotify});
+    }
     plan_.waiting_for = "triggers to write into the queue";
   }
 
-  void LeaveNotify() {
-    const shadow::State& state = *seen_.state;
-    if (state.tier == Tier::kNotify) {
-      AddWorker();
+  void EnterTriggers() {
+    const Tier now = seen_.state->tier;
+    if (now == Tier::kTriggers) {
+      if (FinishNotify()) FinishCdc();
+      return;
+    }
+    AddWorker(now);
+    if (now == Tier::kCdc) {
+      plan_.actions.emplace_back(CrossBarrier{Tier::kTriggers});
+    } else {
       plan_.actions.emplace_back(Swap{Tier::kTriggers});
-      plan_.waiting_for = "triggers to write into the histories";
-      return;
     }
-    if (state.draining || state.queue_depth > 0) {
-      AddWorker();
-      plan_.actions.emplace_back(AskDrained{});
-      plan_.waiting_for = std::to_string(state.queue_depth) + " rows of the queue, and statements that still fill it";
-      return;
-    }
-    DeleteWorker();
-    if (seen_.worker.exists) plan_.waiting_for = "the worker to end";
+    plan_.waiting_for = "triggers to write into the histories";
   }
 
+  void EnterCdc() {
+    const shadow::State& state = *seen_.state;
+    if (state.tier == Tier::kCdc) {
+      if (!AddWorker(Tier::kCdc)) plan_.waiting_for = WorkerInWords(Tier::kCdc);
+      FinishNotify();
+      return;
+    }
+    if (state.tier == Tier::kNotify) AddWorker(Tier::kNotify);
+    if (!MayEnter(Tier::kCdc)) return;
+    if (!state.slot.exists || !state.checkpoint.has_value() || state.checkpoint->slot.empty()) {
+      plan_.actions.emplace_back(PrepareCdc{});
+      plan_.waiting_for = "publication, replica identities and slot " + context_.resolved.spec.slot;
+      return;
+    }
+    if (!AddWorker(Tier::kCdc)) {
+      plan_.waiting_for = WorkerInWords(Tier::kCdc);
+      return;
+    }
+    plan_.actions.emplace_back(CrossBarrier{Tier::kCdc});
+    plan_.waiting_for = "the barrier, after which the log alone has the changes";
+  }
+
+  // What tier notify has left, where another tier writes. Gives whether nothing is.
+  bool FinishNotify() {
+    const shadow::State& state = *seen_.state;
+    if (state.draining || state.queue_depth > 0) {
+      AddWorker(Tier::kNotify);
+      plan_.actions.emplace_back(AskDrained{});
+      plan_.waiting_for = std::to_string(state.queue_depth) + " rows of the queue, and statements that still fill it";
+      return false;
+    }
+    DeleteWorker(Tier::kNotify);
+    if (seen_.worker.exists) plan_.waiting_for = "the worker to end";
+    return !seen_.worker.exists;
+  }
+
+  // The same of tier cdc: its slot goes when all that was committed before the barrier is in the histories.
+  void FinishCdc() {
+    const shadow::State& state = *seen_.state;
+    if (state.slot.exists && state.checkpoint.has_value() && !state.checkpoint->ended) {
+      AddWorker(Tier::kCdc);
+      plan_.waiting_for = "the worker " + CdcWorker(Name()) + " to write what was committed before the change";
+      if (!seen_.cdc.trouble.empty()) plan_.waiting_for += ": " + seen_.cdc.trouble;
+      return;
+    }
+    DeleteWorker(Tier::kCdc);
+    if (seen_.cdc.exists) {
+      plan_.waiting_for = "the worker to end";
+    } else if (state.slot.exists) {
+      plan_.actions.emplace_back(DropCdc{});
+      plan_.waiting_for = "slot " + context_.resolved.spec.slot + " to be dropped";
+    }
+  }
+
+  [[nodiscard]] const WorkerSeen& WorkerOf(Tier tier) const { return tier == Tier::kCdc ? seen_.cdc : seen_.worker; }
+  [[nodiscard]] std::string DeploymentOf(Tier tier) const {
+    return tier == Tier::kCdc ? CdcWorker(Name()) : NotifyWorker(Name());
+  }
+  [[nodiscard]] int WantedOf(Tier tier) const { return tier == Tier::kCdc ? 1 : context_.workers; }
+
   // Gives whether as many workers as wanted run, of the present template.
-  bool AddWorker() {
-    ManifestContext manifests{context_.policy, context_.resolved, seen_.database, context_.image, context_.workers};
+  bool AddWorker(Tier tier) {
+    ManifestContext manifests{context_.policy, context_.resolved, seen_.database, context_.image, WantedOf(tier), tier};
     const size_t first = plan_.actions.size();
     bool same = Apply(kube::kSecrets, RenderWorkerSecret(manifests));
     bool known = same;  // What runs has the password: nothing is to be set in each pass.
     same = Apply(kube::kConfigMaps, RenderWorkerConfig(manifests)) && same;
     same = Apply(kube::kDeployments, RenderWorker(manifests)) && same;
-    const WorkerSeen& worker = seen_.worker;
-    bool ready = same && worker.exists && worker.settled && worker.ready >= context_.workers;
+    const WorkerSeen& worker = WorkerOf(tier);
+    bool ready = same && worker.exists && worker.settled && worker.ready >= WantedOf(tier);
     if (!known || !ready) {
-      plan_.actions.insert(plan_.actions.begin() + static_cast<std::ptrdiff_t>(first), SetWorkerPassword{});
+      plan_.actions.insert(plan_.actions.begin() + static_cast<std::ptrdiff_t>(first), SetWorkerPassword{tier});
     }
     return ready;
   }
 
-  std::string WorkerInWords() {
-    std::string text = "the worker " + NotifyWorker(Name()) + " to be ready (" + std::to_string(seen_.worker.ready) +
-                       " of " + std::to_string(context_.workers) + ")";
-    return seen_.worker.trouble.empty() ? text : text + ": " + seen_.worker.trouble;
+  std::string WorkerInWords(Tier tier) {
+    const WorkerSeen& worker = WorkerOf(tier);
+    std::string text = "the worker " + DeploymentOf(tier) + " to be ready (" + std::to_string(worker.ready) + " of " +
+                       std::to_string(WantedOf(tier)) + ")";
+    return worker.trouble.empty() ? text : text + ": " + worker.trouble;
   }
 
   // Gives whether the live object is the rendered one already.
@@ -158,11 +239,11 @@ class Planner {
   }
 
   // What it mounted goes with the policy.
-  void DeleteWorker() {
-    const Json* live = seen_.Object(kube::kDeployments, NotifyWorker(Name()));
+  void DeleteWorker(Tier tier) {
+    const Json* live = seen_.Object(kube::kDeployments, DeploymentOf(tier));
     if (live == nullptr || kube::At(*live, {"metadata"}).contains("deletionTimestamp")) return;
     plan_.actions.emplace_back(
-        DeleteObject{kube::kDeployments, NotifyWorker(Name()), kube::StringAt(*live, {"metadata", "uid"})});
+        DeleteObject{kube::kDeployments, DeploymentOf(tier), kube::StringAt(*live, {"metadata", "uid"})});
   }
 
   const PlanContext& context_;
@@ -178,6 +259,22 @@ bool IsInstalled(const shadow::State& state, const shadow::Spec& spec) {
   return state.tables.size() == spec.tables.size() &&
          std::all_of(state.tables.begin(), state.tables.end(),
                      [](const shadow::TableState& table) { return table.installed; });
+}
+
+std::string SlotDanger(const shadow::SlotState& slot, const Resolved& resolved) {
+  if (!slot.exists) return "slot " + resolved.spec.slot + " is gone";
+  if (slot.wal_status == "lost" || slot.wal_status == "unreserved") {
+    return "the server throws away WAL of slot " + resolved.spec.slot + " (wal_status " + slot.wal_status + ")";
+  }
+  auto retained = static_cast<double>(slot.retained_bytes);
+  if (resolved.max_retained_wal.has_value() && retained > *resolved.max_retained_wal) {
+    return "slot " + resolved.spec.slot + " keeps more WAL than maxRetainedWAL";
+  }
+  // A quarter of what the server would keep is left for the way back.
+  if (slot.safe_wal_size.has_value() && static_cast<double>(*slot.safe_wal_size) < retained / 3) {
+    return "slot " + resolved.spec.slot + " comes near max_slot_wal_keep_size";
+  }
+  return "";
 }
 
 std::string Blocking(const std::vector<shadow::Finding>& findings) {

@@ -32,8 +32,10 @@ struct DeleteObject {
 struct Install {};
 // shadow::Uninstall.
 struct Uninstall {};
-// The password of tier notify's role.
-struct SetWorkerPassword {};
+// The password of a worker's role.
+struct SetWorkerPassword {
+  shadow::Tier tier;
+};
 // shadow::SwapBodies.
 struct Swap {
   shadow::Tier to;
@@ -41,8 +43,17 @@ struct Swap {
 // shadow::Drained: notes in the database that it is.
 struct AskDrained {};
 
-using Action =
-    std::variant<SetFinalizer, Install, Uninstall, SetWorkerPassword, ApplyObject, DeleteObject, Swap, AskDrained>;
+// shadow::PrepareCdc: publication, replica identities, slot.
+struct PrepareCdc {};
+// shadow::Barrier: into tier cdc or out of it.
+struct CrossBarrier {
+  shadow::Tier to;
+};
+// shadow::DropCdc.
+struct DropCdc {};
+
+using Action = std::variant<SetFinalizer, Install, Uninstall, SetWorkerPassword, ApplyObject, DeleteObject, Swap,
+                            AskDrained, PrepareCdc, CrossBarrier, DropCdc>;
 
 struct Plan {
   std::vector<Action> actions;
@@ -70,6 +81,9 @@ Plan MakeDeletionPlan(const PlanContext& context, const Seen& seen);
 
 // The database knows every table of the policy, and no other, and keeps their changes with this release's SQL.
 bool IsInstalled(const shadow::State& state, const shadow::Spec& spec);
+
+// Why the slot must be left before the server throws away WAL that no history has; empty: it may stay.
+std::string SlotDanger(const shadow::SlotState& slot, const Resolved& resolved);
 
 // "UnloggedTable: public.t is …; ALTER TABLE …" of the findings that block, one after the other; empty: none does.
 std::string Blocking(const std::vector<shadow::Finding>& findings);

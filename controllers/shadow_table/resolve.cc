@@ -6,18 +6,21 @@
 namespace pgtier::controllers::shadow_table {
 namespace {
 
+constexpr double kMaxRetainedWal = 10.0 * 1024 * 1024 * 1024;
 constexpr char kDefaultChannel[] = "pgtier_shadow";
 
 // The schema fixes the names, so a tier is known by its own.
 constexpr char kNotify[] = "notify";
 constexpr char kCdc[] = "cdc";
 
-void FindGaps(const crds::ShadowTablePolicySpec& spec, const Release& release, std::vector<Unavailable>& found) {
+void FindGaps(const crds::ShadowTablePolicySpec& spec, bool workers, std::vector<Unavailable>& found) {
   for (size_t i = 0; i < spec.tiers.size(); ++i) {
     const crds::ShadowTierSpec& tier = spec.tiers[i];
     std::string path = "spec.tiers[" + std::to_string(i) + "]";
-    bool missing = (tier.name == kNotify && !release.notify) || (tier.name == kCdc && !release.cdc);
-    if (missing) found.push_back({path + ": tier " + tier.name, tier.name, false});
+    if (!workers && (tier.name == kNotify || tier.name == kCdc)) {
+      found.push_back({path + ": tier " + tier.name + " (the operator was told no image of its worker: --worker-image)",
+                       tier.name, false});
+    }
     if (tier.delivery.value_or("Outbox") != "Outbox") {
       found.push_back({path + ".delivery: " + *tier.delivery, tier.name, false});
     }
@@ -57,6 +60,12 @@ std::string AsSqlWrites(const std::string& name) {
   return "\"" + name.substr(0, dot) + "\".\"" + name.substr(dot + 1) + "\"";
 }
 
+// PostgreSQL lets lower case letters, digits and underscores into a slot's name.
+std::string SlotOf(std::string policy) {
+  std::replace(policy.begin(), policy.end(), '-', '_');
+  return "pgtier_" + policy;
+}
+
 shadow::Spec ResolveSpec(const crds::ShadowTablePolicy& policy) {
   shadow::Spec spec;
   spec.policy = policy.meta.namespace_ + "/" + policy.meta.name;
@@ -66,20 +75,23 @@ shadow::Spec ResolveSpec(const crds::ShadowTablePolicy& policy) {
     spec.tables.push_back({AsSqlWrites(table.name), AsSqlWrites(table.shadow)});
   }
   for (const crds::ShadowTierSpec& tier : policy.spec.tiers) {
-    if (tier.name == kCdc) spec.slot = tier.slot.value_or("pgtier_shadow");
+    if (tier.name == kCdc) spec.slot = tier.slot.value_or(SlotOf(policy.meta.name));
   }
   return spec;
 }
 
 }  // namespace
 
-Resolved Resolve(const crds::ShadowTablePolicy& policy, const Release& release) {
+Resolved Resolve(const crds::ShadowTablePolicy& policy, bool workers) {
   const crds::ShadowTablePolicySpec& spec = policy.spec;
   Resolved resolved;
   resolved.interval = ResolveInterval(spec);
   resolved.spec = ResolveSpec(policy);
   resolved.workers = ResolveWorkers(spec);
-  FindGaps(spec, release, resolved.unavailable);
+  for (const crds::ShadowTierSpec& tier : spec.tiers) {
+    if (tier.name == kCdc) resolved.max_retained_wal = tier.max_retained_wal.value_or(kMaxRetainedWal);
+  }
+  FindGaps(spec, workers, resolved.unavailable);
   FindRefusals(spec, resolved.refusals);
   resolved.ladder = ResolveLadder(spec);
   for (const crds::ShadowTierSpec& written : spec.tiers) {

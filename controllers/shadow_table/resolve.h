@@ -1,6 +1,7 @@
 // From a policy as written to what it means: defaults applied, and what this release cannot do named field by field.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "controllers/ladder/resolve.h"
@@ -21,14 +22,11 @@ struct Resolved : Limits {
   Duration interval = std::chrono::seconds(15);
   shadow::Spec spec;
   Workers workers;
+  std::optional<double> max_retained_wal;  // Bytes that the slot of cdc may keep.
 };
 
-// Tiers of which the database's part, or the worker, is not in this release.
-struct Release {
-  bool notify = true;
-  bool cdc = false;
-};
-
-Resolved Resolve(const crds::ShadowTablePolicy& policy, const Release& release = {});
+// `workers`: whether this operator was told an image of pgtier-worker, without which tiers notify and cdc are not
+// available.
+Resolved Resolve(const crds::ShadowTablePolicy& policy, bool workers = true);
 
 }  // namespace pgtier::controllers::shadow_table

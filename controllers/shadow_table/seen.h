@@ -34,7 +34,8 @@ struct Seen {
   bool needs_person = false;  // That does not go away by itself.
   // What stands in the way of a tier, by its name: of the first where nothing is installed yet, of the next one else.
   std::map<std::string, Result<std::vector<shadow::Finding>>> preflights;
-  WorkerSeen worker;
+  WorkerSeen worker;  // Of tier notify.
+  WorkerSeen cdc;     // Of tier cdc.
   std::map<core::TriggerKey, core::Reading> readings;
 
   [[nodiscard]] const nlohmann::json* Object(const kube::Resource& resource, const std::string& name) const {

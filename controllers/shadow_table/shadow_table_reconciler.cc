@@ -25,7 +25,7 @@ Result<Requeue> ShadowTableReconciler::Reconcile(const kube::ObjectKey& key, Dea
   }
   if (policy->meta.deleting && policy->meta.finalizers.empty()) return Requeue{};
 
-  Resolved resolved = Resolve(*policy, parts_.release);
+  Resolved resolved = Resolve(*policy, !parts_.image.empty());
   PGTIER_ASSIGN_OR_RETURN(Seen seen, observer_.Observe(*policy, resolved, deadline, stop));
   FillPreflights(seen, resolved);
   FillApprovals(*policy, RunningTier(policy->status, resolved, seen), resolved);

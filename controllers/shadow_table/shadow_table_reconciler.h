@@ -35,7 +35,6 @@ class ShadowTableReconciler final : public Reconciler {
     kube::ObjectCache* children = nullptr;        // What ShadowTablePolicies own,
     kube::ObjectCache* scale_children = nullptr;  // and ScaleTierPolicies; without them it is listed in each pass.
     scale_tier::HostCheck external_hosts = scale_tier::RefuseSpecialHosts({});
-    Release release = {};
   };
 
   explicit ShadowTableReconciler(Parts parts);

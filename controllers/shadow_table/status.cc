@@ -9,17 +9,38 @@ namespace pgtier::controllers::shadow_table {
 namespace {
 
 std::vector<crds::PlanStep> StepsOf(const std::string& policy, const std::string& from, const std::string& to) {
-  std::string worker = NotifyWorker(policy);
-  if (from == "triggers" && to == "notify") {
-    return {{"start the worker " + worker + " and wait until it is ready", true},
-            {"swap the bodies of the trigger functions: rows go into the queue, the worker moves them", true}};
+  const std::string worker = NotifyWorker(policy);
+  const std::string cdc = CdcWorker(policy);
+  const crds::PlanStep start{"start the worker " + worker + " and wait until it is ready", true};
+  const crds::PlanStep drain{"wait for statements with the old bodies, and drain the queue", true};
+  const crds::PlanStep stop{"stop the worker " + worker, true};
+  const crds::PlanStep swap{"swap the bodies of the trigger functions: rows go into the histories", true};
+  const crds::PlanStep end{"let the worker " + cdc + " write what was committed before, stop it, drop its slot", true};
+  std::vector<crds::PlanStep> steps;
+  if (to == "notify") {
+    steps.push_back(start);
+    if (from == "cdc") {
+      steps.push_back({"cross the barrier: triggers write into the queue", true});
+      steps.push_back(end);
+    } else {
+      steps.push_back(
+          {"swap the bodies of the trigger functions: rows go into the queue, the worker moves them", true});
+    }
+  } else if (to == "triggers") {
+    if (from == "cdc") {
+      steps.push_back({"cross the barrier: triggers write into the histories", true});
+      steps.push_back(end);
+    } else {
+      steps.insert(steps.end(), {swap, drain, stop});
+    }
+  } else if (to == "cdc") {
+    steps.push_back({"make publication, replica identities FULL and slot", true});
+    steps.push_back({"start the worker " + cdc + " and wait until it reads the log", true});
+    steps.push_back(
+        {"cross the barrier: writers are held for less than a second, then the log alone has the changes", true});
+    if (from == "notify") steps.insert(steps.end(), {drain, stop});
   }
-  if (from == "notify" && to == "triggers") {
-    return {{"swap the bodies of the trigger functions: rows go into the histories", true},
-            {"wait for statements with the old bodies, and drain the queue", true},
-            {"stop the worker " + worker, true}};
-  }
-  return {{"from " + from + " to " + to + ": not available in this release", true}};
+  return steps;
 }
 
 Change DescribeChange(const crds::ShadowTablePolicy& policy, const Resolved& resolved, const std::string& from,
@@ -83,11 +104,18 @@ void FillNumbers(const Outcome& outcome, crds::ShadowTablePolicyStatus& status) 
   const shadow::State& state = *seen.state;
   status.epoch = state.epoch;
   status.summary.queue = std::to_string(state.queue_depth);
-  status.summary.lag =
-      state.tier == shadow::Tier::kTriggers && state.queue_depth == 0 ? "0s" : LagInWords(state.oldest);
-  bool works = seen.worker.exists || state.tier == shadow::Tier::kNotify;
-  status.summary.workers =
-      works ? std::to_string(seen.worker.ready) + "/" + std::to_string(outcome.workers) : std::string();
+  if (state.tier == shadow::Tier::kCdc) {
+    // In steps: an idle server writes WAL too.
+    int64_t mebibytes = state.slot.retained_bytes >> 20;
+    status.summary.lag = mebibytes < 1 ? "<1MiB" : std::to_string(mebibytes) + "MiB";
+    status.summary.workers = std::to_string(seen.cdc.ready) + "/1";
+  } else {
+    status.summary.lag =
+        state.tier == shadow::Tier::kTriggers && state.queue_depth == 0 ? "0s" : LagInWords(state.oldest);
+    bool works = seen.worker.exists || state.tier == shadow::Tier::kNotify;
+    status.summary.workers =
+        works ? std::to_string(seen.worker.ready) + "/" + std::to_string(outcome.workers) : std::string();
+  }
   status.slot = {};
   if (state.slot.exists) status.slot = {outcome.resolved.spec.slot, state.slot.wal_status, state.slot.active};
 }

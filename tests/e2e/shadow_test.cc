@@ -89,11 +89,14 @@ class ShadowTest : public ClusterTest {
   int64_t Number(const std::string& sql) { return std::stoll(QueryInside("app-1", sql)); }
 
   [[nodiscard]] Json Audit() const {
-    Json trigger{{"name", "pressure"},
-                 {"above", 10},
-                 {"for", "2s"},
-                 {"leave", {{"below", 5}, {"for", "2s"}}},
-                 {"sql", {{"query", "SELECT value FROM public.pressure"}}}};
+    auto rises = [](int above, int below) {
+      Json trigger{{"name", "pressure"},
+                   {"above", above},
+                   {"for", "2s"},
+                   {"leave", {{"below", below}, {"for", "2s"}}},
+                   {"sql", {{"query", "SELECT value FROM public.pressure"}}}};
+      return Json{{"any", Json::array({trigger})}};
+    };
     return {{"apiVersion", "pgtier.dev/v1alpha1"},
             {"kind", "ShadowTablePolicy"},
             {"metadata", {{"name", "audit"}}},
@@ -102,7 +105,8 @@ class ShadowTest : public ClusterTest {
               {"tables", Json::array({{{"name", "public.customers"}}})},
               {"metrics", {{"interval", "1s"}}},
               {"tiers", Json::array({{{"name", "triggers"}},
-                                     {{"name", "notify"}, {"enterWhen", {{"any", Json::array({trigger})}}}}})},
+                                     {{"name", "notify"}, {"enterWhen", rises(10, 5)}},
+                                     {{"name", "cdc"}, {"slot", "audit"}, {"enterWhen", rises(20, 15)}}})},
               {"transitions", {{"cooldown", "1s"}, {"down", "Automatic"}}}}}};
   }
 
@@ -136,8 +140,21 @@ TEST_F(ShadowTest, ClimbsAndComesBackUnderWritesWithoutLosingOrDoublingARow) {
   EXPECT_TRUE(Eventually("another worker moves rows", seconds(60),
                          [&] { return Number("SELECT count(*) FROM customers_history") > before + 100; }));
 
+  QueryInside("app-1", "UPDATE pressure SET value = 21");
+  ASSERT_TRUE(WaitForShadowTier("cdc"));
+  std::printf("%s\n", Kubectl({"get", "shadowtables", "-n", ns()}).c_str());
+  EXPECT_EQ(Number("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'audit' AND active"), 1);
+  before = Number("SELECT count(*) FROM customers_history");
+  EXPECT_TRUE(Eventually("changes are read from the log", seconds(30),
+                         [&] { return Number("SELECT count(*) FROM customers_history") > before + 100; }));
+  Kubectl({"delete", "pod", "-n", ns(), "-l", "pgtier.dev/worker=cdc", "--grace-period=0", "--force"});
+  before = Number("SELECT count(*) FROM customers_history");
+  EXPECT_TRUE(Eventually("another worker reads on", seconds(60),
+                         [&] { return Number("SELECT count(*) FROM customers_history") > before + 100; }));
+
   QueryInside("app-1", "UPDATE pressure SET value = 0");
   ASSERT_TRUE(WaitForShadowTier("triggers"));
+  EXPECT_EQ(Number("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'audit'"), 0);
   EXPECT_EQ(Kubectl({"get", "pods", "-n", ns(), "-l", "pgtier.dev/shadow-policy=audit", "-o", "name"}), "");
   StopWriters();
   int64_t changes = Number("SELECT sum(changes) FROM written");

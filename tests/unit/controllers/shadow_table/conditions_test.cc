@@ -67,9 +67,7 @@ TEST(ShadowConditions, WhatThisReleaseDoesNotDoIsNamed) {
   scene.Settle();
   crds::Condition condition = scene.ConditionOf("NotAvailable");
   EXPECT_EQ(condition.status, "True");
-  EXPECT_THAT(condition.message, HasSubstr("spec.tiers[2]: tier cdc"));
   EXPECT_THAT(condition.message, HasSubstr("spec.auditEvents"));
-  EXPECT_EQ(scene.ConditionOf("tier.pgtier.dev/cdc").reason, "NotAvailable");
   EXPECT_EQ(scene.ConditionOf("Ready").status, "True");
 }
 

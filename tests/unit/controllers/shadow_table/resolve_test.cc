@@ -48,7 +48,7 @@ TEST(ShadowResolve, PartitioningIsNamed) {
 
 TEST(ShadowResolve, WithoutAnImageNotifyIsRefused) {
   Scene scene;
-  Resolved resolved = Resolve(scene.policy, Release{false, false});
+  Resolved resolved = Resolve(scene.policy, false);
   EXPECT_EQ(resolved.ladder.tiers[1].blocked.reason, "NotAvailable");
 }
 

@@ -72,23 +72,49 @@ std::string Scene::Do(const Action& action) {
     seen.state->version = shadow::InstalledVersion();
     return "uninstall";
   }
-  if (std::holds_alternative<SetWorkerPassword>(action)) return "set password";
+  if (const auto* password = std::get_if<SetWorkerPassword>(&action)) {
+    return password->tier == shadow::Tier::kCdc ? "set password of cdc" : "set password";
+  }
+  if (std::holds_alternative<PrepareCdc>(action)) {
+    seen.state->slot.exists = true;
+    seen.state->slot.wal_status = "reserved";
+    seen.state->checkpoint.emplace();
+    seen.state->checkpoint->slot = resolved.spec.slot;
+    return "prepare cdc";
+  }
+  if (const auto* barrier = std::get_if<CrossBarrier>(&action)) {
+    if (barrier->to == shadow::Tier::kCdc) {
+      seen.state->draining = seen.state->tier == shadow::Tier::kNotify;
+    } else {
+      seen.state->checkpoint->ended = false;
+    }
+    seen.state->tier = barrier->to;
+    return "barrier to " + std::string(shadow::TierName(barrier->to));
+  }
+  if (std::holds_alternative<DropCdc>(action)) {
+    EXPECT_TRUE(seen.state->checkpoint->ended) << "its slot holds changes that no history has";
+    EXPECT_FALSE(seen.cdc.exists) << "the slot is in use";
+    seen.state->slot = {};
+    seen.state->checkpoint->slot.clear();
+    return "drop cdc";
+  }
   if (const auto* apply = std::get_if<ApplyObject>(&action)) {
     Json object = apply->object;
     std::string name = kube::KeyOf(object).name;
     object["metadata"]["uid"] = "uid of " + name;
     object["metadata"]["generation"] = 2;
     if (apply->resource.plural == kube::kDeployments.plural) {
-      seen.worker.exists = true;
-      seen.worker.wanted = object["spec"]["replicas"];
-      seen.worker.settled = false;
+      WorkerSeen& worker = name == CdcWorker("audit") ? seen.cdc : seen.worker;
+      worker.exists = true;
+      worker.wanted = object["spec"]["replicas"];
+      worker.settled = false;
     }
     seen.objects[{std::string(apply->resource.plural), name}] = object;
     return "apply " + std::string(apply->resource.kind) + " " + name;
   }
   if (const auto* gone = std::get_if<DeleteObject>(&action)) {
     seen.objects.erase({std::string(gone->resource.plural), gone->name});
-    seen.worker = {};
+    (gone->name == CdcWorker("audit") ? seen.cdc : seen.worker) = {};
     return "delete " + std::string(gone->resource.kind) + " " + gone->name;
   }
   if (const auto* swap = std::get_if<Swap>(&action)) {
@@ -157,13 +183,18 @@ void Scene::Settle() {
 }
 
 void Scene::StartPods() {
-  if (!seen.worker.exists) return;
-  seen.worker.settled = true;
-  seen.worker.ready = seen.worker.wanted;
+  for (WorkerSeen* worker : {&seen.worker, &seen.cdc}) {
+    if (!worker->exists) continue;
+    worker->settled = true;
+    worker->ready = worker->wanted;
+  }
 }
 
 void Scene::MoveRows() {
   if (seen.worker.ready > 0 && seen.state.has_value()) seen.state->queue_depth = 0;
+  if (seen.cdc.ready > 0 && seen.state.has_value() && seen.state->checkpoint.has_value()) {
+    seen.state->checkpoint->ended = true;
+  }
 }
 
 crds::Condition Scene::ConditionOf(const std::string& type) const {
