@@ -1,10 +1,9 @@
 #include <malloc.h>
 
-#include <csignal>
 #include <stop_token>
-#include <thread>
 
 #include "lib/base/log.h"
+#include "lib/base/signals.h"
 #include "lib/http/client.h"
 #include "operator/flags.h"
 #include "operator/wiring.h"
@@ -20,22 +19,8 @@ int main(int argc, char** argv) {
   if (std::optional<int> exit_code = pgtier::ParseFlags(argc, argv, flags)) return *exit_code;
   pgtier::log::SetLevel(flags.log_level);
 
-  // Signals are taken by one thread that waits for them; every thread started later inherits the mask.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
+  std::stop_source stop = pgtier::StopOnSignals();
   pgtier::http::InitialiseThreads();
-
-  std::stop_source stop;
-  std::thread([signals, stop]() mutable {
-    int signal = 0;
-    sigwait(&signals, &signal);
-    pgtier::log::Info("stopping", {{"signal", static_cast<long long>(signal)}});
-    stop.request_stop();
-  }).detach();
 
   pgtier::Status outcome = pgtier::RunOperator(flags, stop.get_token());
   if (outcome.has_value()) return 0;

@@ -3,11 +3,10 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <csignal>
 #include <stop_token>
-#include <thread>
 
 #include "lib/base/log.h"
+#include "lib/base/signals.h"
 #include "lib/http/client.h"
 #include "workers/runner.h"
 
@@ -31,21 +30,8 @@ int main(int argc, char** argv) {
   }
   pgtier::log::SetLevel(log_level);
 
-  // Signals are taken by one thread that waits for them; every thread started later inherits the mask.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
+  std::stop_source stop = pgtier::StopOnSignals();
   pgtier::http::InitialiseThreads();
-  std::stop_source stop;
-  std::thread([signals, stop]() mutable {
-    int signal = 0;
-    sigwait(&signals, &signal);
-    pgtier::log::Info("stopping", {{"signal", static_cast<long long>(signal)}});
-    stop.request_stop();
-  }).detach();
 
   pgtier::Status outcome = pgtier::workers::RunWorker(
       config, {{"notify", pgtier::workers::MakeNotify}, {"cdc", pgtier::workers::MakeCdc}}, stop.get_token());

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lib/base/base64.h"
+#include "lib/base/log.h"
 #include "lib/kube/json.h"
 
 namespace pgtier::controllers {
@@ -27,6 +28,33 @@ Result<Objects> ReadOwned(kube::Client& client, kube::ObjectCache* cache, std::s
     for (Json& object : owned) keep(resource, std::move(object));
   }
   return objects;
+}
+
+Status ApplyOwned(kube::Client& client, const kube::Resource& resource, const nlohmann::json& object,
+                  std::string_view label, const std::string& owner, bool known, Deadline deadline,
+                  const std::stop_token& stop) {
+  kube::ObjectKey key = kube::KeyOf(object);
+  std::string what = std::string(resource.kind) + " " + key.name;
+  if (!known) {
+    // Applying over it would take it from them.
+    Result<nlohmann::json> other = client.Get(resource, key, deadline, stop);
+    if (other.has_value() && kube::StringAt(*other, {"metadata", "labels", label}) != owner) {
+      return MakeError(Code::kAlreadyExists, what + " exists already and is not of this policy; rename one of them");
+    }
+    if (!other.has_value() && other.error().code != Code::kNotFound) return other.error();
+  }
+  Result<nlohmann::json> applied = client.Apply(resource, object, true, deadline, stop);
+  if (!applied.has_value()) return applied.error().WithContext("apply " + what);
+  log::Info("applied", {{"kind", resource.kind}, {"name", key.name}});
+  return {};
+}
+
+Status DeleteOwned(kube::Client& client, const kube::Resource& resource, const kube::ObjectKey& key,
+                   const kube::DeleteOptions& options, Deadline deadline, const std::stop_token& stop) {
+  Result<nlohmann::json> deleted = client.Delete(resource, key, options, deadline, stop);
+  if (!deleted.has_value() && deleted.error().code != Code::kNotFound) return deleted.error();
+  log::Info("deleted", {{"kind", resource.kind}, {"name", key.name}});
+  return {};
 }
 
 std::string SecretText(const Json* secret, const char* key) {

@@ -6,6 +6,7 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "lib/base/result.h"
@@ -22,6 +23,15 @@ using Objects = std::map<std::pair<std::string, std::string>, nlohmann::json>;
 Result<Objects> ReadOwned(kube::Client& client, kube::ObjectCache* cache, std::span<const kube::Resource> resources,
                           const std::string& label, const kube::ObjectKey& owner, Deadline deadline,
                           const std::stop_token& stop);
+
+// Server-side apply of an object that carries `label` = `owner`. `known`: it was seen with that label; if not, and one
+// is there without it, that is somebody else's. Errors: kAlreadyExists: that; those of Client::Get and Apply.
+Status ApplyOwned(kube::Client& client, const kube::Resource& resource, const nlohmann::json& object,
+                  std::string_view label, const std::string& owner, bool known, Deadline deadline,
+                  const std::stop_token& stop);
+// One that is gone already is no error. Errors: those of Client::Delete.
+Status DeleteOwned(kube::Client& client, const kube::Resource& resource, const kube::ObjectKey& key,
+                   const kube::DeleteOptions& options, Deadline deadline, const std::stop_token& stop);
 
 // The text under a key of a Secret, or empty.
 std::string SecretText(const nlohmann::json* secret, const char* key);

@@ -3,6 +3,7 @@
 #include <functional>
 #include <optional>
 
+#include "controllers/ladder/objects.h"
 #include "controllers/shadow_table/names.h"
 #include "controllers/shadow_table/resources.h"
 #include "lib/base/log.h"
@@ -56,31 +57,15 @@ class Step {
   }
 
   Status operator()(const ApplyObject& action) {
-    kube::ObjectKey key = kube::KeyOf(action.object);
-    std::string what = std::string(action.resource.kind) + " " + key.name;
-    if (seen_.Object(action.resource, key.name) == nullptr) {
-      // Without our label it is somebody else's: applying over it would take it from them.
-      Result<Json> other = client_.Get(action.resource, key, deadline_, stop_);
-      if (other.has_value() &&
-          kube::StringAt(*other, {"metadata", "labels", kShadowPolicyLabel}) != policy_.meta.name) {
-        return MakeError(Code::kAlreadyExists, what + " exists already and is not of this policy; rename one of them");
-      }
-      if (!other.has_value() && other.error().code != Code::kNotFound) return other.error();
-    }
-    Result<Json> applied = client_.Apply(action.resource, action.object, true, deadline_, stop_);
-    if (!applied.has_value()) return applied.error().WithContext("apply " + what);
-    log::Info("applied", {{"kind", action.resource.kind}, {"name", key.name}});
-    return {};
+    bool known = seen_.Object(action.resource, kube::KeyOf(action.object).name) != nullptr;
+    return ApplyOwned(client_, action.resource, action.object, kShadowPolicyLabel, policy_.meta.name, known, deadline_,
+                      stop_);
   }
 
   Status operator()(const DeleteObject& action) {
     kube::DeleteOptions options;
     options.uid = action.uid;
-    Result<Json> deleted =
-        client_.Delete(action.resource, {policy_.meta.namespace_, action.name}, options, deadline_, stop_);
-    if (!deleted.has_value() && deleted.error().code != Code::kNotFound) return deleted.error();
-    log::Info("deleted", {{"kind", action.resource.kind}, {"name", action.name}});
-    return {};
+    return DeleteOwned(client_, action.resource, {policy_.meta.namespace_, action.name}, options, deadline_, stop_);
   }
 
   Status operator()(const Install&) {

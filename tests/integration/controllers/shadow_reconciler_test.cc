@@ -44,18 +44,9 @@ class ShadowReconcilerTest : public PolicyServerTest {
     events_ = std::make_unique<kube::EventRecorder>(client(), &system_clock_, &metrics_,
                                                     kube::EventRecorderOptions{.instance = "test"});
     reconciler_ = std::make_unique<ShadowTableReconciler>(
-        ShadowTableReconciler::Parts{client(),
-                                     events_.get(),
-                                     &prometheus_,
-                                     &clock_,
-                                     &metrics_,
-                                     "pgtier:test",
+        ShadowTableReconciler::Parts{client(), events_.get(), &prometheus_, &clock_, &metrics_, "pgtier:test",
                                      [this](const kube::ObjectKey&) { return Policy(); },
-                                     [](const kube::ObjectKey&) { return nullptr; },
-                                     nullptr,
-                                     nullptr,
-                                     AnyHost,
-                                     {}});
+                                     [](const kube::ObjectKey&) { return nullptr; }, nullptr, nullptr, AnyHost});
   }
 
   // The connection's Secret, with `changes` merged over its texts.
