@@ -1,4 +1,4 @@
-# The second policy of the demo: histories of two tables, first by triggers, then by a worker, while the load goes on.
+# The second policy of the demo: histories of two tables, first by triggers, then by workers, while the load goes on.
 # Sourced by demo/run.sh.
 # shellcheck shell=bash
 

@@ -64,7 +64,8 @@ headline "6. The audit policy, under the same load"
 sed -n 's/^# /   /p' manifests/demo/audit.yaml
 audit_start
 audit_watch notify 120 || fail "the audit policy did not climb: $(audit_why)"
-say "letting the worker move rows for 10 s"
+audit_watch cdc 120 || fail "the audit policy did not climb on: $(audit_why)"
+say "letting the worker read the log for 10 s"
 sleep 10
 audit_end
 kubectl delete -n data pod/kyoyu-load --wait=false >/dev/null

@@ -93,7 +93,7 @@ judge() {
      if (.queries // 0) < 1000 then "too few queries ran to say anything" else empty end,
      if .failed_queries != 0 then "\(.failed_queries) queries failed" else empty end,
      if .ledger_ok != true then "acknowledged events are missing" else empty end,
-     if .audit_tiers != ["triggers", "notify"] then "the audit policy did not climb" else empty end,
+     if .audit_tiers != ["triggers", "notify", "cdc"] then "the audit policy did not climb" else empty end,
      if (.audit_rows_app // 0) < 1000 then "too few rows were written to say anything of histories" else empty end,
      if .audit_missing != 0 or .audit_extra != 0 then "the histories are not what was written" else empty end,
      if .p95_before_ms == null or .p95_after_ms == null or .p95_after_ms >= .p95_before_ms

@@ -94,37 +94,57 @@ Status PrepareTables(Connection& admin, const Spec& spec, Deadline deadline) {
   return {};
 }
 
+// Notes that the slot is this policy's, before it is made: one that is there without that is somebody else's.
+Status ClaimSlot(Connection& admin, const Spec& spec, bool exists, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(auto claimed,
+                          Value(admin, "SELECT true FROM pgtier.shadow_checkpoint WHERE policy = $1 AND slot = $2",
+                                {spec.policy, spec.slot}, deadline));
+  if (claimed.has_value()) return {};
+  PGTIER_ASSIGN_OR_RETURN(auto other,
+                          Value(admin, "SELECT policy FROM pgtier.shadow_checkpoint WHERE policy <> $1 AND slot = $2",
+                                {spec.policy, spec.slot}, deadline));
+  if (exists || other.has_value()) {
+    return MakeError(Code::kFailedPrecondition,
+                     "slot " + spec.slot + " is " +
+                         (other.has_value() ? "the policy " + *other + "'s" : "somebody else's") +
+                         ": name another one");
+  }
+  return Do(admin,
+            "INSERT INTO pgtier.shadow_checkpoint AS c (policy, slot) VALUES ($1, $2) ON CONFLICT (policy) DO UPDATE"
+            " SET slot = excluded.slot, lsn = excluded.lsn, ended_epoch = greatest(c.ended_epoch, c.wanted_end)"
+            " WHERE c.slot = ''",
+            {spec.policy, spec.slot}, deadline);
+}
+
 // The slot, and the checkpoint where it begins. A slot that can't be read any more is replaced; in cdc the checkpoint
 // then stays where it is, so that the consumer sees what is missing between both, and says so.
 Status MakeSlot(Connection& admin, const Spec& spec, Deadline deadline) {
-  PGTIER_ASSIGN_OR_RETURN(auto lost, Value(admin,
-                                           "SELECT true FROM pg_replication_slots"
-                                           " WHERE slot_name = $1 AND wal_status = 'lost' AND plugin = 'pgoutput'",
-                                           {spec.slot}, deadline));
-  if (lost.has_value()) {
-    PGTIER_RETURN_IF_ERROR(Do(admin, "SELECT pg_drop_replication_slot($1)", {spec.slot}, deadline));
+  PGTIER_ASSIGN_OR_RETURN(auto slots,
+                          admin.Query("SELECT plugin = 'pgoutput' AND database = current_database() AS ours,"
+                                      " wal_status = 'lost' AS lost"
+                                      " FROM pg_replication_slots WHERE slot_name = $1",
+                                      {spec.slot}, deadline));
+  PGTIER_RETURN_IF_ERROR(ClaimSlot(admin, spec, !slots.empty(), deadline));
+  bool made = slots.empty();
+  if (!made) {
+    PGTIER_ASSIGN_OR_RETURN(auto ours, slots[0].Find<bool>("ours"));
+    if (ours != true) return MakeError(Code::kFailedPrecondition, "slot " + spec.slot + " is somebody else's");
+    PGTIER_ASSIGN_OR_RETURN(auto lost, slots[0].Find<bool>("lost"));
+    made = lost == true;
+    if (made) PGTIER_RETURN_IF_ERROR(Do(admin, "SELECT pg_drop_replication_slot($1)", {spec.slot}, deadline));
   }
-  PGTIER_ASSIGN_OR_RETURN(auto slots, admin.Query("SELECT plugin = 'pgoutput' AND database = current_database() AS ours"
-                                                  " FROM pg_replication_slots WHERE slot_name = $1",
-                                                  {spec.slot}, deadline));
-  const bool made = slots.empty();
   if (made) {
+    PGTIER_RETURN_IF_ERROR(SettleCdc(admin, spec, deadline));
     const std::string failover = admin.ServerVersion() >= 170000 ? ", false, false, true" : "";
     PGTIER_RETURN_IF_ERROR(
         Do(admin, "SELECT pg_create_logical_replication_slot($1, 'pgoutput'" + failover + ")", {spec.slot}, deadline));
-  } else {
-    PGTIER_ASSIGN_OR_RETURN(auto ours, slots[0].Find<bool>("ours"));
-    if (ours != true) return MakeError(Code::kFailedPrecondition, "slot " + spec.slot + " is somebody else's");
   }
   // Nothing is written where it is as it should be.
   return Do(admin,
-            "INSERT INTO pgtier.shadow_checkpoint AS c (policy, slot, lsn, system_identifier, timeline)"
-            " SELECT $1, slot_name, confirmed_flush_lsn, p.system_identifier, k.timeline_id"
-            " FROM pg_replication_slots, pg_control_system() AS p, pg_control_checkpoint() AS k WHERE slot_name = $2"
-            "  AND ($3 OR NOT EXISTS (SELECT FROM pgtier.shadow_checkpoint AS h WHERE h.policy = $1 AND h.slot = $2))"
-            " ON CONFLICT (policy) DO UPDATE SET slot = excluded.slot, lsn = excluded.lsn,"
-            "  system_identifier = excluded.system_identifier, timeline = excluded.timeline, updated_at = now()"
-            " WHERE (c.slot <> excluded.slot OR $3)"
+            "UPDATE pgtier.shadow_checkpoint AS c SET lsn = confirmed_flush_lsn,"
+            "  system_identifier = p.system_identifier::text, timeline = k.timeline_id, updated_at = now()"
+            " FROM pg_replication_slots AS r, pg_control_system() AS p, pg_control_checkpoint() AS k"
+            " WHERE c.policy = $1 AND c.slot = $2 AND r.slot_name = $2 AND ($3 OR c.lsn = '0/0')"
             "  AND NOT EXISTS (SELECT FROM pgtier.shadow_state WHERE policy = $1 AND tier = 'cdc')",
             {spec.policy, spec.slot, made ? "true" : "false"}, deadline);
 }
@@ -170,6 +190,21 @@ Result<bool> CdcEnded(Connection& admin, const Spec& spec, Deadline deadline) {
   return !behind.has_value();
 }
 
+Status SettleCdc(Connection& admin, const Spec& spec, Deadline deadline) {
+  return Do(
+      admin,
+      "WITH settled AS ("
+      "  UPDATE pgtier.shadow_checkpoint AS c SET ended_epoch = wanted_end"
+      "  WHERE policy = $1 AND ended_epoch < wanted_end"
+      "   AND NOT EXISTS (SELECT FROM pg_replication_slots AS r WHERE r.slot_name = c.slot AND r.plugin = 'pgoutput'"
+      "                    AND r.database = current_database() AND r.wal_status IS DISTINCT FROM 'lost')"
+      "  RETURNING policy, slot, lsn)"
+      " INSERT INTO pgtier.shadow_dead_letters (policy, source, lsn, payload, error)"
+      " SELECT policy, '', lsn, '', format('gap: slot %s is gone, the history ends at %s: changes that committed"
+      " between that and the way out of cdc are missing', slot, lsn) FROM settled",
+      {spec.policy}, deadline);
+}
+
 Status DropCdc(Connection& admin, const Spec& spec, Deadline deadline) {
   PGTIER_RETURN_IF_ERROR(NeedsSlot(spec));
   PGTIER_ASSIGN_OR_RETURN(bool known, KnowsShadows(admin, deadline));
@@ -199,8 +234,6 @@ Status DropCdc(Connection& admin, const Spec& spec, Deadline deadline) {
                             " WHERE EXISTS (SELECT FROM pg_replication_origin WHERE roname = $1)",
                             {PublicationName(spec)}, deadline));
   if (!known) return {};
-  PGTIER_RETURN_IF_ERROR(
-      Do(admin, "UPDATE pgtier.shadow_checkpoint SET slot = '' WHERE policy = $1", {spec.policy}, deadline));
   PGTIER_ASSIGN_OR_RETURN(
       auto relations,
       admin.Query("SELECT relation::text FROM pgtier.shadow_identities JOIN pg_class AS c ON c.oid = relation"
@@ -212,9 +245,13 @@ Status DropCdc(Connection& admin, const Spec& spec, Deadline deadline) {
     PGTIER_RETURN_IF_ERROR(DoWithRetries(admin, "giving a table its replica identity back",
                                          "SELECT pgtier.shadow_unprepare($1::oid)", relation, deadline));
   }
-  return Do(admin,
-            "DELETE FROM pgtier.shadow_parts WHERE table_id IN (SELECT id FROM pgtier.shadow_tables WHERE policy = $1)",
-            {spec.policy}, deadline);
+  PGTIER_RETURN_IF_ERROR(
+      Do(admin,
+         "DELETE FROM pgtier.shadow_parts WHERE table_id IN (SELECT id FROM pgtier.shadow_tables WHERE policy = $1)",
+         {spec.policy}, deadline));
+  // Last: it says that this has still to be done.
+  return Do(admin, "UPDATE pgtier.shadow_checkpoint SET slot = '', lsn = '0/0' WHERE policy = $1", {spec.policy},
+            deadline);
 }
 
 }  // namespace pgtier::shadow

@@ -133,7 +133,8 @@ Status ReadCdc(Connection& connection, const Spec& spec, State& state, Deadline 
                        " coalesce((to_jsonb(s) ->> 'synced')::boolean, false) AS synced,"
                        " coalesce(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()"
                        "   ELSE pg_current_wal_lsn() END, s.restart_lsn), 0)::bigint AS retained"
-                       " FROM pg_replication_slots AS s WHERE s.slot_name = $1",
+                       " FROM pg_replication_slots AS s WHERE s.slot_name = $1"
+                       " AND s.plugin = 'pgoutput' AND s.database = current_database()",
                        {spec.slot}, deadline));
   if (slots.empty()) return {};
   const Row row = slots[0];

@@ -133,8 +133,8 @@ Status SwapBodies(postgres::Connection& admin, const Spec& spec, Tier to, Deadli
 Result<bool> Drained(postgres::Connection& admin, const Spec& spec, Deadline deadline);
 
 // Publication, replica identity FULL, actor triggers, origin, slot (with failover where the server can) and checkpoint.
-// Repeatable; call it again after a change of the actor's setting. Errors: kFailedPrecondition: wal_level, rights, a slot
-// of somebody else; kDeadlineExceeded: writers, or an old transaction, hold it up.
+// Repeatable; call it again after a change of the actor's setting. Errors: kFailedPrecondition: wal_level, rights, a
+// slot of somebody else; kDeadlineExceeded: writers, or an old transaction, hold it up.
 Status PrepareCdc(postgres::Connection& admin, const Spec& spec, Deadline deadline);
 
 // The exact change of tier: one transaction that holds all writers of all tables off for less than a second, gives the
@@ -147,9 +147,13 @@ Status Barrier(postgres::Connection& admin, const Spec& spec, Tier to, Deadline 
 // After a barrier out of cdc: whether the consumer has applied all that committed before it.
 Result<bool> CdcEnded(postgres::Connection& admin, const Spec& spec, Deadline deadline);
 
+// After a barrier out of cdc whose log is gone (slot dropped, or lost): what was not read yet is written down as a gap
+// in pgtier.shadow_dead_letters, and CdcEnded is true from then on. Does nothing while the slot can be read.
+Status SettleCdc(postgres::Connection& admin, const Spec& spec, Deadline deadline);
+
 // Slot, publication, origin and actor triggers go, replica identities become what they were. Call it again after an
-// error. Errors: kFailedPrecondition: the slot is in use (the server keeps it for a moment after the consumer has gone),
-// or the policy is in cdc, or the consumer has not come to the barrier out of it; kDeadlineExceeded: writers.
+// error. Errors: kFailedPrecondition: the slot is in use (the server keeps it for a moment after the consumer has
+// gone), or the policy is in cdc, or the consumer has not come to the barrier out of it; kDeadlineExceeded: writers.
 Status DropCdc(postgres::Connection& admin, const Spec& spec, Deadline deadline);
 
 // Triggers, functions and outboxes (moved into the histories first) go; histories, positions and the epoch stay, so

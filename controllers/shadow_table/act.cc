@@ -100,6 +100,12 @@ class Step {
     });
   }
 
+  Status operator()(const SettleCdc&) {
+    log::Warn("the log is gone: what it held is written down as a gap");
+    return InDatabase(
+        [&](postgres::Connection& admin, Deadline by) { return shadow::SettleCdc(admin, resolved_.spec, by); });
+  }
+
   Status operator()(const DropCdc&) {
     log::Info("dropping slot and publication");
     return InDatabase(

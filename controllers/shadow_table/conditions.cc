@@ -52,6 +52,12 @@ Saying SayDegraded(const Outcome& outcome) {
     std::string danger = SlotDanger(state.slot, outcome.resolved);
     if (!danger.empty()) return {kTrue, "SlotInDanger", danger + ": the policy goes back to triggers"};
   }
+  if (state.checkpoint.has_value() && !state.checkpoint->ended) {
+    std::string trouble = outcome.seen.cdc.trouble.empty() ? "" : ": " + outcome.seen.cdc.trouble;
+    return {kTrue, "HistoryLags",
+            "changes from before the way out of cdc are in the log alone; slot " + outcome.resolved.spec.slot +
+                " keeps them for the worker" + trouble};
+  }
   if (state.queue_depth > outcome.resolved.workers.queue_alert) {
     return {kTrue, "QueueAboveAlert",
             std::to_string(state.queue_depth) + " rows wait in the queue, more than queueAlert " +

@@ -64,14 +64,20 @@ Status AskDatabase(const crds::ShadowTablePolicy& policy, const Resolved& resolv
   Deadline patience = deadline.AtMost(kPatience);
   PGTIER_ASSIGN_OR_RETURN(postgres::Connection connection,
                           postgres::Connection::Open(seen.database.admin, patience, stop));
-  PGTIER_ASSIGN_OR_RETURN(shadow::State state, shadow::Inspect(connection, resolved.spec, patience));
+  shadow::Spec spec = resolved.spec;
+  PGTIER_ASSIGN_OR_RETURN(shadow::State state, shadow::Inspect(connection, spec, patience));
+  if (state.checkpoint.has_value()) seen.held_slot = state.checkpoint->slot;
+  if (!seen.held_slot.empty() && seen.held_slot != spec.slot) {
+    spec.slot = seen.held_slot;
+    PGTIER_ASSIGN_OR_RETURN(state, shadow::Inspect(connection, spec, patience));
+  }
   seen.state = std::move(state);
   if (policy.meta.deleting) return {};
   auto preflight = [&](shadow::Tier tier) {
     std::string name(shadow::TierName(tier));
-    seen.preflights.emplace(name, shadow::Preflight(connection, resolved.spec, tier, patience));
+    seen.preflights.emplace(name, shadow::Preflight(connection, spec, tier, patience));
   };
-  if (!IsInstalled(*seen.state, resolved.spec)) {
+  if (!IsInstalled(*seen.state, spec)) {
     preflight(shadow::Tier::kTriggers);
     return {};
   }

@@ -20,22 +20,23 @@ class Planner {
     if (!HasFinalizer()) plan_.actions.emplace_back(SetFinalizer{true});
     if (!Reachable()) return plan_;
     const shadow::State& state = *seen_.state;
-    if (!IsInstalled(state, context_.resolved.spec)) {
-      AddInstallation();
-      return plan_;
-    }
-    if (state.tier == Tier::kCdc && context_.resolved.spec.slot.empty()) {
-      plan_.refused =
-          "TierRuns: tier cdc runs and spec.tiers does not have it: put it back, and leave it by spec.pin first";
-      return plan_;
-    }
-    std::string danger = state.tier == Tier::kCdc ? SlotDanger(state.slot, context_.resolved) : "";
     Result<Tier> to = shadow::ParseTier(decision.to);
+    std::string danger = state.tier == Tier::kCdc ? SlotDanger(state.slot, context_.resolved) : "";
+    bool leaves = state.tier == Tier::kCdc && (!danger.empty() || !to.has_value() || *to != Tier::kCdc);
+    // A way out of cdc waits for nothing: tables can't be changed in it, and what the log holds may be lost.
+    if (!leaves && !IsInstalled(state, context_.resolved.spec)) {
+      if (state.tier != Tier::kCdc && !Ended()) {
+        FinishCdc();  // A table that goes now would take along what the log still holds of it.
+      } else {
+        AddInstallation();
+      }
+      return plan_;
+    }
     if (!danger.empty()) {
-      // The worker stays: what was written until the barrier is in the log alone.
-      AddWorker(Tier::kCdc);
-      plan_.actions.emplace_back(CrossBarrier{Tier::kTriggers});
+      Leave(Tier::kCdc);
       plan_.waiting_for = "triggers to write into the histories, because " + danger;
+    } else if (state.tier == Tier::kTriggers && !Ended()) {
+      EnterTriggers();  // What a way out of cdc has left comes first.
     } else if (to.has_value() && *to == Tier::kCdc) {
       EnterCdc();
     } else if (to.has_value() && *to == Tier::kNotify) {
@@ -96,6 +97,8 @@ class Planner {
       if (!plan_.refused.empty()) return;
     }
     plan_.actions.emplace_back(Install{});
+    // Another actor's setting is in the functions of cdc too.
+    if (seen_.state->tier == Tier::kCdc) plan_.actions.emplace_back(PrepareCdc{});
     plan_.waiting_for = "histories and triggers of every table";
   }
 
@@ -137,13 +140,19 @@ class Planner {
       if (FinishNotify()) FinishCdc();
       return;
     }
-    AddWorker(now);
+    Leave(now);
+    plan_.waiting_for = "triggers to write into the histories";
+  }
+
+  // Triggers write from here on. The worker stays: the queue, or the log, holds what was written until then. It comes
+  // second, so that nothing which stands in its way keeps the tier.
+  void Leave(Tier now) {
     if (now == Tier::kCdc) {
       plan_.actions.emplace_back(CrossBarrier{Tier::kTriggers});
     } else {
       plan_.actions.emplace_back(Swap{Tier::kTriggers});
     }
-    plan_.waiting_for = "triggers to write into the histories";
+    AddWorker(now);
   }
 
   void EnterCdc() {
@@ -154,8 +163,14 @@ class Planner {
       return;
     }
     if (state.tier == Tier::kNotify) AddWorker(Tier::kNotify);
+    bool held = !seen_.held_slot.empty();
+    // After a way out that was not finished, and of a slot that nobody reads: from its beginning.
+    if (held && (!Ended() || !SlotDanger(state.slot, context_.resolved).empty())) {
+      FinishCdc();
+      return;
+    }
     if (!MayEnter(Tier::kCdc)) return;
-    if (!state.slot.exists || !state.checkpoint.has_value() || state.checkpoint->slot.empty()) {
+    if (!held) {
       plan_.actions.emplace_back(PrepareCdc{});
       plan_.waiting_for = "publication, replica identities and slot " + context_.resolved.spec.slot;
       return;
@@ -164,6 +179,8 @@ class Planner {
       plan_.waiting_for = WorkerInWords(Tier::kCdc);
       return;
     }
+    // Tables may have come since the first time.
+    plan_.actions.emplace_back(PrepareCdc{});
     plan_.actions.emplace_back(CrossBarrier{Tier::kCdc});
     plan_.waiting_for = "the barrier, after which the log alone has the changes";
   }
@@ -182,10 +199,18 @@ class Planner {
     return !seen_.worker.exists;
   }
 
+  // Whether all that was committed before the last way out of cdc is in the histories.
+  [[nodiscard]] bool Ended() const { return !seen_.state->checkpoint.has_value() || seen_.state->checkpoint->ended; }
+
   // The same of tier cdc: its slot goes when all that was committed before the barrier is in the histories.
   void FinishCdc() {
     const shadow::State& state = *seen_.state;
-    if (state.slot.exists && state.checkpoint.has_value() && !state.checkpoint->ended) {
+    if (!Ended() && (!state.slot.exists || state.slot.wal_status == "lost")) {
+      plan_.actions.emplace_back(SettleCdc{});
+      plan_.waiting_for = "the gap to be written down that a lost slot leaves";
+      return;
+    }
+    if (!Ended()) {
       AddWorker(Tier::kCdc);
       plan_.waiting_for = "the worker " + CdcWorker(Name()) + " to write what was committed before the change";
       if (!seen_.cdc.trouble.empty()) plan_.waiting_for += ": " + seen_.cdc.trouble;
@@ -194,7 +219,10 @@ class Planner {
     DeleteWorker(Tier::kCdc);
     if (seen_.cdc.exists) {
       plan_.waiting_for = "the worker to end";
-    } else if (state.slot.exists) {
+    } else if (state.slot.active) {
+      // The server keeps it until it misses a consumer that is gone.
+      plan_.waiting_for = "the server to let go of slot " + context_.resolved.spec.slot;
+    } else if (!seen_.held_slot.empty()) {
       plan_.actions.emplace_back(DropCdc{});
       plan_.waiting_for = "slot " + context_.resolved.spec.slot + " to be dropped";
     }

@@ -49,11 +49,13 @@ struct PrepareCdc {};
 struct CrossBarrier {
   shadow::Tier to;
 };
+// shadow::SettleCdc: what a log that is gone did not give is written down as a gap.
+struct SettleCdc {};
 // shadow::DropCdc.
 struct DropCdc {};
 
 using Action = std::variant<SetFinalizer, Install, Uninstall, SetWorkerPassword, ApplyObject, DeleteObject, Swap,
-                            AskDrained, PrepareCdc, CrossBarrier, DropCdc>;
+                            AskDrained, PrepareCdc, CrossBarrier, SettleCdc, DropCdc>;
 
 struct Plan {
   std::vector<Action> actions;

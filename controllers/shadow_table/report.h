@@ -37,6 +37,9 @@ struct Outcome {
 // The tier that runs: by status, unless the database has recorded another one that no change under way explains.
 std::string RunningTier(const crds::ShadowTablePolicyStatus& status, const Resolved& resolved, const Seen& seen);
 
+// The slot that the database has is kept until cdc is left, whatever the spec names by now.
+void KeepHeldSlot(const Seen& seen, Resolved& resolved);
+
 // Closes tiers whose preflight found something, or could not be made.
 void FillPreflights(const Seen& seen, Resolved& resolved);
 

@@ -6,6 +6,7 @@
 namespace pgtier::controllers::shadow_table {
 namespace {
 
+constexpr size_t kMaxSlotName = 63;  // NAMEDATALEN - 1
 constexpr double kMaxRetainedWal = 10.0 * 1024 * 1024 * 1024;
 constexpr char kDefaultChannel[] = "pgtier_shadow";
 
@@ -61,9 +62,11 @@ std::string AsSqlWrites(const std::string& name) {
 }
 
 // PostgreSQL lets lower case letters, digits and underscores into a slot's name.
-std::string SlotOf(std::string policy) {
-  std::replace(policy.begin(), policy.end(), '-', '_');
-  return "pgtier_" + policy;
+// Slots are the server's, so the namespace is in it.
+std::string SlotOf(const crds::Meta& policy) {
+  std::string name = "pgtier_" + policy.namespace_ + "_" + policy.name;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name.substr(0, kMaxSlotName);
 }
 
 shadow::Spec ResolveSpec(const crds::ShadowTablePolicy& policy) {
@@ -75,7 +78,7 @@ shadow::Spec ResolveSpec(const crds::ShadowTablePolicy& policy) {
     spec.tables.push_back({AsSqlWrites(table.name), AsSqlWrites(table.shadow)});
   }
   for (const crds::ShadowTierSpec& tier : policy.spec.tiers) {
-    if (tier.name == kCdc) spec.slot = tier.slot.value_or(SlotOf(policy.meta.name));
+    if (tier.name == kCdc) spec.slot = tier.slot.value_or(SlotOf(policy.meta));
   }
   return spec;
 }

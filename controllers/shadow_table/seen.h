@@ -31,6 +31,7 @@ struct Seen {
   std::optional<shadow::State> state;
   std::string reason;  // In one word.
   std::string error;
+  std::string held_slot;      // The slot that the database has for the policy; empty: none.
   bool needs_person = false;  // That does not go away by itself.
   // What stands in the way of a tier, by its name: of the first where nothing is installed yet, of the next one else.
   std::map<std::string, Result<std::vector<shadow::Finding>>> preflights;

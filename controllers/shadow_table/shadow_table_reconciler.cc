@@ -27,6 +27,7 @@ Result<Requeue> ShadowTableReconciler::Reconcile(const kube::ObjectKey& key, Dea
 
   Resolved resolved = Resolve(*policy, !parts_.image.empty());
   PGTIER_ASSIGN_OR_RETURN(Seen seen, observer_.Observe(*policy, resolved, deadline, stop));
+  KeepHeldSlot(seen, resolved);
   FillPreflights(seen, resolved);
   FillApprovals(*policy, RunningTier(policy->status, resolved, seen), resolved);
   WallTime now = parts_.clock->Now();

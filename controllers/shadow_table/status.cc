@@ -140,6 +140,10 @@ std::string RunningTier(const crds::ShadowTablePolicyStatus& status, const Resol
   return known && recorded != status.target_tier ? recorded : status.tier;
 }
 
+void KeepHeldSlot(const Seen& seen, Resolved& resolved) {
+  if (!seen.held_slot.empty()) resolved.spec.slot = seen.held_slot;
+}
+
 void FillPreflights(const Seen& seen, Resolved& resolved) {
   for (const auto& [name, findings] : seen.preflights) {
     std::optional<size_t> index = core::FindTier(resolved.ladder, name);

@@ -13,7 +13,7 @@ using postgres::Lsn;
 
 // A leaf that is gone is known by pgtier.shadow_parts; one that came a moment ago by its ancestors.
 constexpr const char* kTable = R"(
-SELECT t.id, t.installed, t.source_schema || '.' || t.source_name AS source,
+SELECT t.id, to_regclass(format('%I.%I', t.history_schema, t.history_name)) IS NOT NULL AS kept, t.source_schema || '.' || t.source_name AS source,
        format('%I.%I', t.history_schema, t.history_name) AS history, t.new_row IS NOT NULL OR t.old_row IS NOT NULL AS images
 FROM pgtier.shadow_tables AS t
 WHERE t.policy = $1
@@ -72,11 +72,11 @@ Result<Target> FindTarget(postgres::Connection& connection, const std::string& p
   }
   const postgres::Row table = tables[0];
   PGTIER_ASSIGN_OR_RETURN(target.table, table.Get<int64_t>("id"));
-  PGTIER_ASSIGN_OR_RETURN(bool installed, table.Get<bool>("installed"));
+  PGTIER_ASSIGN_OR_RETURN(bool kept, table.Get<bool>("kept"));
   PGTIER_ASSIGN_OR_RETURN(target.source, table.Get<std::string>("source"));
   PGTIER_ASSIGN_OR_RETURN(target.history, table.Get<std::string>("history"));
   PGTIER_ASSIGN_OR_RETURN(bool images, table.Get<bool>("images"));
-  target.dropped = !installed;
+  target.dropped = !kept;
   if (target.dropped) return target;
   if (images) {
     return MakeError(Code::kUnimplemented,

@@ -14,8 +14,9 @@
 namespace pgtier::workers {
 
 struct Target {
-  int64_t table = 0;     // pgtier.shadow_tables.id; 0: the relation is of no table of the policy
-  bool dropped = false;  // the table was taken out of the policy: its changes are not wanted any more
+  int64_t table = 0;  // pgtier.shadow_tables.id; 0: the relation is of no table of the policy
+  bool dropped =
+      false;  // its history is gone: its changes are not wanted any more. (That of a source which was dropped stays.)
   std::string source;    // "public.customers": the root's name, for people
   std::string history;   // as SQL writes it
   std::string sequence;  // that positions are drawn from, as SQL writes it

@@ -124,6 +124,65 @@ TEST_F(CdcTest, SaysWhatIsMissingWhenTheSlotWasAheadOrGone) {
   EXPECT_EQ(Get("SELECT string_agg(id::text, ',' ORDER BY id) FROM t_history"), "1,3,5");
 }
 
+TEST_F(CdcTest, ASlotLostOnTheWayOutIsAGapAndTheNextWayInDoublesNothing) {
+  Run("CREATE TABLE t (id integer PRIMARY KEY)");
+  Install({"t"});
+  Climb();
+  Run("INSERT INTO t VALUES (1)");
+  CatchUp();
+  consumer_.reset();
+  Run("INSERT INTO t VALUES (2)");
+  Ok(shadow::SettleCdc(*sql_, spec_, Late()));
+  EXPECT_EQ(Get("SELECT count(*) FROM pgtier.shadow_dead_letters"), "0") << "the log can be read";
+  for (Deadline deadline = Late(); !deadline.Expired();) {
+    if (sql_->Query("SELECT pg_drop_replication_slot($1)", {spec_.slot}, Soon()).has_value()) break;
+  }
+  Ok(shadow::Barrier(*sql_, spec_, shadow::Tier::kTriggers, Late()));
+  EXPECT_FALSE(*shadow::CdcEnded(*sql_, spec_, Late()));
+  EXPECT_FALSE(shadow::DropCdc(*sql_, spec_, Late()).has_value());
+  Ok(shadow::SettleCdc(*sql_, spec_, Late()));
+  EXPECT_TRUE(*shadow::CdcEnded(*sql_, spec_, Late()));
+  EXPECT_EQ(Get("SELECT count(*) FROM pgtier.shadow_dead_letters WHERE error LIKE 'gap: slot % is gone%'"), "1");
+  Ok(shadow::DropCdc(*sql_, spec_, Late()));
+  EXPECT_EQ(Get("SELECT slot FROM pgtier.shadow_checkpoint"), "");
+  EXPECT_EQ(Get("SELECT relreplident FROM pg_class WHERE relname = 't'"), "d");
+  // Up again: until the barrier triggers write, and the consumer, which reads already, must not.
+  Ok(shadow::PrepareCdc(*sql_, spec_, Late()));
+  StartConsumer();
+  Run("INSERT INTO t VALUES (3)");
+  Ok(shadow::Barrier(*sql_, spec_, shadow::Tier::kCdc, Late()));
+  Run("INSERT INTO t VALUES (4)");
+  Descend();
+  EXPECT_EQ(Get("SELECT string_agg(id::text, ',' ORDER BY epoch, position) FROM t_history"), "1,3,4");
+}
+
+TEST_F(CdcTest, ATableThatIsDroppedKeepsWhatWasNotReadOfItYet) {
+  Run("CREATE TABLE t (id integer PRIMARY KEY); CREATE TABLE u (id integer PRIMARY KEY)");
+  Install({"t", "u"});
+  Climb();
+  CatchUp();
+  consumer_.reset();
+  Run("INSERT INTO t VALUES (1); INSERT INTO u VALUES (2); DROP TABLE t");
+  StartConsumer();
+  CatchUp();
+  EXPECT_EQ(Get("SELECT id FROM t_history"), "1");
+  EXPECT_EQ(Get("SELECT id FROM u_history"), "2");
+}
+
+TEST_F(CdcTest, ASlotOfSomebodyElseIsLeftAlone) {
+  Run("CREATE TABLE t (id integer PRIMARY KEY)");
+  Install({"t"});
+  Ok(sql_->Query("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", {spec_.slot}, Late()).has_value()
+         ? Status()
+         : MakeError(Code::kInternal, "no slot"));
+  Status prepared = shadow::PrepareCdc(*sql_, spec_, Late());
+  ASSERT_FALSE(prepared.has_value());
+  EXPECT_THAT(prepared.error().message, ::testing::HasSubstr("somebody else's"));
+  Run("SELECT pg_drop_replication_slot('" + spec_.slot + "')");
+  Ok(shadow::PrepareCdc(*sql_, spec_, Late()));
+  Ok(shadow::DropCdc(*sql_, spec_, Late()));
+}
+
 TEST_F(CdcTest, PutsAsideWhatCantBeWritten) {
   Run("CREATE TABLE t (id integer PRIMARY KEY, v integer)");
   Install({"t"});

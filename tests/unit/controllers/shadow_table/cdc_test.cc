@@ -42,7 +42,7 @@ TEST(ShadowCdc, TheConsumerReadsTheLogBeforeTheBarrierAndTheQueueIsDrainedAfterI
   EXPECT_THAT(scene.Pass(), Not(Contains("barrier to cdc")));
   scene.StartPods();
   scene.seen.state->queue_depth = 5;
-  EXPECT_THAT(scene.Pass(), ElementsAre("barrier to cdc"));
+  EXPECT_THAT(scene.Pass(), ElementsAre("prepare cdc", "barrier to cdc"));
   EXPECT_THAT(scene.Pass(), ElementsAre("ask whether drained"));
   EXPECT_EQ(scene.policy.status.tier, "notify") << "rows wait in the queue";
   scene.MoveRows();
@@ -100,6 +100,75 @@ TEST(ShadowCdc, ADeletedPolicyLeavesNoSlot) {
   }
   EXPECT_THAT(done, ElementsAre("barrier to triggers", "delete Deployment audit-cdc", "drop cdc", "remove finalizer"));
   EXPECT_FALSE(scene.seen.state->slot.exists);
+}
+
+TEST(ShadowCdc, ASlotThatIsGoneLeavesARecordedGapAndNoDoubledRow) {
+  for (bool lost : {false, true}) {
+    SCOPED_TRACE(lost);
+    Scene scene = PinnedTo("cdc");
+    if (lost) {
+      scene.seen.state->slot.wal_status = "lost";
+    } else {
+      scene.seen.state->slot = {};
+    }
+    EXPECT_THAT(scene.Pass(), ElementsAre("barrier to triggers"));
+    EXPECT_THAT(scene.Pass(), ElementsAre("settle cdc"));
+    scene.Pass();
+    EXPECT_EQ(scene.ConditionOf("Degraded").reason, "DeadLetters");
+    scene.policy.spec.pin = "triggers";
+    for (int i = 0; i < 3; ++i) scene.Settle();
+    EXPECT_EQ(scene.policy.status.tier, "triggers");
+    EXPECT_EQ(scene.seen.held_slot, "");
+  }
+}
+
+TEST(ShadowCdc, AfterARetreatTheLogIsReadToItsEndBeforeItIsEnteredAgain) {
+  Scene scene = PinnedTo("cdc");
+  scene.seen.state->slot.retained_bytes = int64_t{2} << 30;
+  EXPECT_THAT(scene.Pass(), Contains("barrier to triggers"));
+  for (int i = 0; i < 5; ++i, scene.now += std::chrono::seconds(15)) {
+    EXPECT_THAT(scene.Pass(), Not(Contains("barrier to cdc")));
+    scene.seen.worker.settled = true;
+    scene.seen.worker.ready = scene.seen.worker.wanted;
+  }
+  EXPECT_EQ(scene.ConditionOf("Degraded").reason, "HistoryLags");
+}
+
+TEST(ShadowCdc, AnotherSlotInTheSpecCountsOnceCdcWasLeft) {
+  Scene scene = PinnedTo("cdc");
+  nlohmann::json object = ThreeTiers();
+  object["spec"]["tiers"][2]["slot"] = "other";
+  object["spec"]["pin"] = "cdc";
+  scene.Edit(object);
+  EXPECT_THAT(scene.Pass(), IsEmpty());
+  EXPECT_EQ(scene.resolved.spec.slot, "audit_slot");
+}
+
+TEST(ShadowCdc, ATierThatIsTakenOutOfTheSpecIsLeftThroughTheBarrier) {
+  Scene scene = PinnedTo("cdc");
+  scene.Edit(TwoTables());
+  std::vector<std::string> done;
+  for (int i = 0; i < 8; ++i) {
+    for (const std::string& word : scene.Pass()) done.push_back(word);
+    scene.StartPods();
+    scene.MoveRows();
+  }
+  EXPECT_THAT(done, Contains("drop cdc"));
+  EXPECT_NE(scene.seen.state->tier, shadow::Tier::kCdc);
+  EXPECT_EQ(scene.seen.held_slot, "");
+}
+
+TEST(ShadowCdc, ATableCannotKeepThePolicyInCdc) {
+  Scene scene = PinnedTo("cdc");
+  scene.seen.state->tables.push_back({"public.sessions", "", false});
+  scene.policy.spec.pin = "triggers";
+  scene.Pass();
+  scene.seen.worker.settled = true;
+  scene.seen.worker.ready = 1;
+  EXPECT_THAT(scene.Pass(), ElementsAre("barrier to notify"));
+  EXPECT_THAT(scene.Pass(), Not(Contains("install"))) << "the log still holds changes of the tables";
+  scene.MoveRows();
+  EXPECT_THAT(scene.Pass(), ElementsAre("install"));
 }
 
 TEST(ShadowCdc, AFindingOfThePreflightKeepsItOut) {

@@ -78,8 +78,8 @@ std::string Scene::Do(const Action& action) {
   if (std::holds_alternative<PrepareCdc>(action)) {
     seen.state->slot.exists = true;
     seen.state->slot.wal_status = "reserved";
-    seen.state->checkpoint.emplace();
-    seen.state->checkpoint->slot = resolved.spec.slot;
+    if (!seen.state->checkpoint.has_value()) seen.state->checkpoint.emplace();
+    seen.state->checkpoint->slot = seen.held_slot = resolved.spec.slot;
     return "prepare cdc";
   }
   if (const auto* barrier = std::get_if<CrossBarrier>(&action)) {
@@ -91,11 +91,18 @@ std::string Scene::Do(const Action& action) {
     seen.state->tier = barrier->to;
     return "barrier to " + std::string(shadow::TierName(barrier->to));
   }
+  if (std::holds_alternative<SettleCdc>(action)) {
+    EXPECT_TRUE(!seen.state->slot.exists || seen.state->slot.wal_status == "lost");
+    seen.state->checkpoint->ended = true;
+    ++seen.state->dead_letters;
+    return "settle cdc";
+  }
   if (std::holds_alternative<DropCdc>(action)) {
     EXPECT_TRUE(seen.state->checkpoint->ended) << "its slot holds changes that no history has";
     EXPECT_FALSE(seen.cdc.exists) << "the slot is in use";
     seen.state->slot = {};
     seen.state->checkpoint->slot.clear();
+    seen.held_slot.clear();
     return "drop cdc";
   }
   if (const auto* apply = std::get_if<ApplyObject>(&action)) {
@@ -133,6 +140,7 @@ std::vector<std::string> Scene::Pass() {
       seen.readings.try_emplace({tier.name, trigger.name}, core::Reading::Of(0));
     }
   }
+  KeepHeldSlot(seen, resolved);
   FillPreflights(seen, resolved);
   std::string tier = RunningTier(policy.status, resolved, seen);
   FillApprovals(policy, tier, resolved);
