@@ -30,7 +30,8 @@ TEST_F(ShadowRules, BadObjectsAreRefusedInHelpfulWords) {
 
 TEST_F(ShadowRules, ChangesAreRefusedOrTaken) {
   int number = 0;
-  for (const Json& row : ShadowTable()["updates"]) {
+  const Json table = ShadowTable();
+  for (const Json& row : table["updates"]) {
     SCOPED_TRACE(row.dump());
     Json policy = Example(row["of"]);
     policy["metadata"]["name"] = "policy-" + std::to_string(++number);
