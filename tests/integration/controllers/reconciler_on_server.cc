@@ -1,5 +1,7 @@
 #include "tests/integration/controllers/reconciler_on_server.h"
 
+#include <cstdio>
+
 #include "crds/scale_tier_policy_codec.h"
 #include "lib/kube/json.h"
 
@@ -36,7 +38,9 @@ void ReconcilerTest::Patch(const nlohmann::json& patch) {
 
 Result<controllers::Requeue> ReconcilerTest::Pass() {
   clock_.Advance(std::chrono::minutes(1));
-  return operator_->reconciler.Reconcile({namespace_name(), "dev"}, Soon(), {});
+  auto passed = operator_->reconciler.Reconcile({namespace_name(), "dev"}, Soon(), {});
+  if (!passed.has_value()) std::fprintf(stderr, "the pass failed: %s\n", passed.error().message.c_str());
+  return passed;
 }
 
 std::shared_ptr<const crds::ScaleTierPolicy> ReconcilerTest::Policy() {
