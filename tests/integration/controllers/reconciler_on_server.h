@@ -30,7 +30,7 @@ class ReconcilerTest : public PolicyServerTest {
   void Make(const nlohmann::json& policy);
   // Changes the policy `dev` by an RFC 7386 patch.
   void Patch(const nlohmann::json& patch);
-  // One pass over the policy `dev`, a minute after the one before.
+  // One pass over the policy `dev`, a minute after the one before; where it fails another one, as the queue does.
   Result<controllers::Requeue> Pass();
   // The policy as the server has it now.
   std::shared_ptr<const crds::ScaleTierPolicy> Policy();
