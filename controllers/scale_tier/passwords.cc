@@ -3,24 +3,20 @@
 #include <algorithm>
 #include <functional>
 
+#include "controllers/scale_tier/credentials.h"
 #include "controllers/scale_tier/names.h"
-#include "lib/base/random.h"
 #include "sql/scale_tier.h"
 
 namespace pgtier::controllers::scale_tier {
 namespace {
 
-constexpr size_t kLength = 32;
-
+// All but the certificates anew.
 Result<Credentials> Draw(const Credentials& known, const std::string& request) {
-  Credentials drawn = known;
+  Credentials drawn;
+  drawn.tls = known.tls;
   drawn.rotation = {known.rotation.number + 1, request,  {}, true, known.superuser, known.monitor, known.pooler,
                     known.pooler_admin,        known.app};
-  for (std::string* password :
-       {&drawn.superuser, &drawn.replication, &drawn.pooler, &drawn.monitor, &drawn.pooler_admin, &drawn.app}) {
-    PGTIER_ASSIGN_OR_RETURN(*password, RandomToken(kLength));
-  }
-  return drawn;
+  return CompleteCredentials(drawn);
 }
 
 // Whether the primary, and every standby that may have clients, has what Bootstrap makes of these.

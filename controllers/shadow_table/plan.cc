@@ -50,8 +50,7 @@ class Planner {
   Plan Delete(bool remove) {
     if (!HasFinalizer()) return plan_;
     if (seen_.database.gone) {
-      DeleteWorker(Tier::kNotify);
-      DeleteWorker(Tier::kCdc);
+      DeleteWorkers();
       plan_.actions.emplace_back(SetFinalizer{false});
       return plan_;
     }
@@ -61,8 +60,7 @@ class Planner {
       if (!plan_.waiting_for.empty()) return plan_;
       if (remove) plan_.actions.emplace_back(Uninstall{});
     } else {
-      DeleteWorker(Tier::kNotify);
-      DeleteWorker(Tier::kCdc);
+      DeleteWorkers();
     }
     plan_.actions.emplace_back(SetFinalizer{false});
     return plan_;
@@ -272,6 +270,11 @@ class Planner {
     if (live == nullptr || kube::At(*live, {"metadata"}).contains("deletionTimestamp")) return;
     plan_.actions.emplace_back(
         DeleteObject{kube::kDeployments, DeploymentOf(tier), kube::StringAt(*live, {"metadata", "uid"})});
+  }
+
+  void DeleteWorkers() {
+    DeleteWorker(Tier::kNotify);
+    DeleteWorker(Tier::kCdc);
   }
 
   const PlanContext& context_;

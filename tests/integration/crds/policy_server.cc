@@ -1,5 +1,7 @@
 #include "tests/integration/crds/policy_server.h"
 
+#include <gmock/gmock.h>
+
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -51,6 +53,45 @@ nlohmann::json PolicyServerTest::Get(const std::string& name) {
   auto policy = client()->Get(kScaleTierPolicies, {namespace_name(), name}, Soon());
   EXPECT_TRUE(policy.has_value()) << policy.error().message;
   return policy.has_value() ? *policy : nlohmann::json();
+}
+
+void PolicyServerTest::ExpectRefusals(const kube::Resource& resource, const nlohmann::json& rows) {
+  for (const nlohmann::json& row : rows) {
+    SCOPED_TRACE(row["set"].dump());
+    nlohmann::json policy = Example(row["of"]);
+    SetAll(policy, row["set"]);
+    std::string words = Refusal(policy);
+    EXPECT_THAT(words, testing::HasSubstr(row["says"].get<std::string>()));
+    if (words.empty()) Kubectl({"delete", std::string(resource.plural), "--all", "-n", namespace_name()});
+  }
+}
+
+void PolicyServerTest::ExpectChanges(const kube::Resource& resource, const nlohmann::json& rows) {
+  int number = 0;
+  for (const nlohmann::json& row : rows) {
+    SCOPED_TRACE(row.dump());
+    nlohmann::json policy = Example(row["of"]);
+    policy["metadata"]["name"] = "policy-" + std::to_string(++number);
+    if (row.contains("first")) SetAll(policy, row["first"]);
+    ASSERT_EQ(Refusal(policy), "");
+    kube::ObjectKey key{namespace_name(), policy["metadata"]["name"]};
+    if (row.contains("status")) {
+      nlohmann::json status{{"metadata", {{"namespace", key.namespace_}, {"name", key.name}}},
+                            {"status", row["status"]}};
+      ASSERT_TRUE(client()->ApplyStatus(resource, status, Soon()).has_value());
+    }
+    auto changed = client()->Get(resource, key, Soon());
+    ASSERT_TRUE(changed.has_value()) << changed.error().message;
+    SetAll(*changed, row["set"]);
+    auto replaced = client()->Replace(resource, *changed, Soon());
+    if (!row.contains("says")) {
+      EXPECT_TRUE(replaced.has_value()) << replaced.error().message;
+      continue;
+    }
+    ASSERT_FALSE(replaced.has_value());
+    EXPECT_EQ(replaced.error().code, Code::kInvalidArgument);
+    EXPECT_THAT(replaced.error().message, testing::HasSubstr(row["says"].get<std::string>()));
+  }
 }
 
 std::string PolicyServerTest::Kubectl(const std::vector<std::string>& arguments, bool* failed) {

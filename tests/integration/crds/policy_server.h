@@ -24,6 +24,10 @@ class PolicyServerTest : public ApiServerTest {
   // Creates the policy. Empty when the server took it, else its words.
   std::string Refusal(const nlohmann::json& policy);
   [[nodiscard]] nlohmann::json Get(const std::string& name);
+  // Creates each row's object, which the server must refuse in the row's words (tests/cases/crd/*.yaml, `creates`).
+  void ExpectRefusals(const kube::Resource& resource, const nlohmann::json& rows);
+  // Makes each row's object and changes it, which the server must take, or refuse in the row's words (`updates`).
+  void ExpectChanges(const kube::Resource& resource, const nlohmann::json& rows);
   // What kubectl printed, its errors too; `failed` tells whether it did.
   std::string Kubectl(const std::vector<std::string>& arguments, bool* failed = nullptr);
 };

@@ -21,42 +21,13 @@ class SchemaRules : public PolicyServerTest {
 TEST_F(SchemaRules, BadObjectsAreRefusedInHelpfulWords) {
   const Json table = Table();
   ASSERT_GT(table["creates"].size(), 90U);
-  for (const Json& row : table["creates"]) {
-    SCOPED_TRACE(row["set"].dump());
-    Json policy = Example(row["of"]);
-    SetAll(policy, row["set"]);
-    std::string words = Refusal(policy);
-    EXPECT_THAT(words, HasSubstr(row["says"].get<std::string>()));
-    if (words.empty()) Kubectl({"delete", "scaletiers", "--all", "-n", namespace_name()});
-  }
+  ExpectRefusals(kScaleTierPolicies, table["creates"]);
 }
 
 TEST_F(SchemaRules, ChangesAreRefusedOrTaken) {
-  int number = 0;
   const Json table = Table();
   ASSERT_GT(table["updates"].size(), 15U);
-  for (const Json& row : table["updates"]) {
-    SCOPED_TRACE(row.dump());
-    Json policy = Example(row["of"]);
-    policy["metadata"]["name"] = "policy-" + std::to_string(++number);
-    if (row.contains("first")) SetAll(policy, row["first"]);
-    ASSERT_EQ(Refusal(policy), "");
-    if (row.contains("status")) {
-      Json status{{"metadata", {{"namespace", namespace_name()}, {"name", policy["metadata"]["name"]}}},
-                  {"status", row["status"]}};
-      ASSERT_TRUE(client()->ApplyStatus(kScaleTierPolicies, status, Soon()).has_value());
-    }
-    Json changed = Get(policy["metadata"]["name"]);
-    SetAll(changed, row["set"]);
-    auto replaced = client()->Replace(kScaleTierPolicies, changed, Soon());
-    if (!row.contains("says")) {
-      EXPECT_TRUE(replaced.has_value()) << replaced.error().message;
-      continue;
-    }
-    ASSERT_FALSE(replaced.has_value());
-    EXPECT_EQ(replaced.error().code, Code::kInvalidArgument);
-    EXPECT_THAT(replaced.error().message, HasSubstr(row["says"].get<std::string>()));
-  }
+  ExpectChanges(kScaleTierPolicies, table["updates"]);
 }
 
 // What a rule says as far as it does not depend on what was found.

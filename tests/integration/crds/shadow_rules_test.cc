@@ -18,40 +18,12 @@ class ShadowRules : public PolicyServerTest {
 TEST_F(ShadowRules, BadObjectsAreRefusedInHelpfulWords) {
   const Json table = ShadowTable();
   ASSERT_GT(table["creates"].size(), 30U);
-  for (const Json& row : table["creates"]) {
-    SCOPED_TRACE(row["set"].dump());
-    Json policy = Example(row["of"]);
-    SetAll(policy, row["set"]);
-    std::string words = Refusal(policy);
-    EXPECT_THAT(words, HasSubstr(row["says"].get<std::string>()));
-    if (words.empty()) Kubectl({"delete", "shadowtables", "--all", "-n", namespace_name()});
-  }
+  ExpectRefusals(kShadowTablePolicies, table["creates"]);
 }
 
 TEST_F(ShadowRules, ChangesAreRefusedOrTaken) {
-  int number = 0;
   const Json table = ShadowTable();
-  for (const Json& row : table["updates"]) {
-    SCOPED_TRACE(row.dump());
-    Json policy = Example(row["of"]);
-    policy["metadata"]["name"] = "policy-" + std::to_string(++number);
-    ASSERT_EQ(Refusal(policy), "");
-    kube::ObjectKey key{namespace_name(), policy["metadata"]["name"]};
-    if (row.contains("status")) {
-      Json status{{"metadata", {{"namespace", key.namespace_}, {"name", key.name}}}, {"status", row["status"]}};
-      ASSERT_TRUE(client()->ApplyStatus(kShadowTablePolicies, status, Soon()).has_value());
-    }
-    auto changed = client()->Get(kShadowTablePolicies, key, Soon());
-    ASSERT_TRUE(changed.has_value());
-    SetAll(*changed, row["set"]);
-    auto replaced = client()->Replace(kShadowTablePolicies, *changed, Soon());
-    if (!row.contains("says")) {
-      EXPECT_TRUE(replaced.has_value()) << replaced.error().message;
-      continue;
-    }
-    ASSERT_FALSE(replaced.has_value());
-    EXPECT_THAT(replaced.error().message, HasSubstr(row["says"].get<std::string>()));
-  }
+  ExpectChanges(kShadowTablePolicies, table["updates"]);
 }
 
 TEST_F(ShadowRules, NothingIsDefaultedInsideLists) {

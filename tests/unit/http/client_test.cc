@@ -46,9 +46,7 @@ Request Post(std::string body) {
 }
 
 Deadline Soon() { return Deadline::After(seconds(30)); }
-// What must not have been waited for to its deadline took less; a busy machine gets the time in between.
-constexpr auto kWellBefore = seconds(20);
-
+constexpr auto kWellBefore = seconds(20);  // What is not waited for to its deadline takes less, on a busy machine too.
 Duration Since(MonoTime begun) { return std::chrono::steady_clock::now() - begun; }
 
 size_t ResidentBytes() {
