@@ -25,6 +25,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"lib/pgoutput", {"lib/base", "lib/postgres"}},
     {"core", {"lib/base"}},
     {"lib/observe", {"lib/base", "lib/http", "lib/postgres", "lib/poolers", "core"}},
+    {"migrations", {"lib/base", "lib/postgres", "sql"}},
     {"shadow", {"lib/base", "lib/postgres", "sql"}},
     {"workers/cdc", {"lib/base", "lib/postgres", "lib/pgoutput"}},
     {"crds", {"lib/base", "core"}},
@@ -55,7 +56,7 @@ const std::map<std::string, std::set<std::string>> kOwners = {
     {"CLI/", {"operator", "workers", "cli", "demo/load"}},
     {"nlohmann/",
      {"lib/kube", "lib/observe", "crds", "controllers/ladder", "controllers/runtime", "controllers/scale_tier",
-      "controllers/shadow_table", "operator", "cli", "demo/load", "workers", "workers/cdc"}},
+      "controllers/shadow_table", "operator", "cli", "demo/load", "workers", "workers/cdc", "migrations"}},
 };
 
 std::string FolderOf(const std::string& path) {
