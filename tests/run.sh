@@ -26,8 +26,8 @@ was_up=false
 take_down() { $was_up || testbed/cluster.sh down >/dev/null 2>&1 || true; }
 
 # A program with cpprestsdk in it has been seen to hang at its exit, its tests passed, in the library's own threads: what
-# runs into its time limit gets one more try, what fails does not.
-run_tests() { ctest "$@" --repeat after-timeout:2 --progress; }
+# runs into its time limit gets one more try, what fails does not. Most tests wait for others more than they compute.
+run_tests() { ctest "$@" --parallel 2 --repeat after-timeout:2 --progress; }
 
 unit_and_integration() {
   step "programs and packages"

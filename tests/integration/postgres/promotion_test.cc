@@ -65,6 +65,13 @@ class PromotionTest : public ::testing::Test {
     return replicas.has_value() && replicas->size() == 1 && replicas->front().state == "streaming" &&
            replicas->front().flush >= *CurrentLsn(*connection, Soon());
   }
+  // A standby has flushed the primary's last record a moment before it has replayed it.
+  bool HasReplayedAll() {
+    return HoldsSoon([&] {
+      WalPosition position = Position(*standby_);
+      return position.replayed >= position.received;
+    });
+  }
 
   std::unique_ptr<testing::LocalPostgres> primary_, standby_;
 };
@@ -78,6 +85,7 @@ TEST_F(PromotionTest, AStandbyKnowsThatItHoldsAllThatACleanlyStoppedPrimaryWrote
     EXPECT_FALSE(EndsInShutdown(Position(*standby_))) << "the primary runs";
     int64_t rows = Rows(*primary_);
     ASSERT_TRUE(primary_->Stop().has_value());
+    ASSERT_TRUE(HasReplayedAll());
     Run(*standby_, "CHECKPOINT");
     WalPosition ended = Position(*standby_);
     EXPECT_TRUE(EndsInShutdown(ended)) << ended.checkpoint.ToString() << " " << ended.redo.ToString() << " "
@@ -107,6 +115,7 @@ TEST_F(PromotionTest, AFencedPrimaryComesBackAsAStandbyOfItsHeir) {
                        std::to_string(standby_->port()) + " application_name=kyoyu-1'");
   }
   ASSERT_TRUE(primary_->Stop().has_value());
+  ASSERT_TRUE(HasReplayedAll());
   Run(*standby_, "CHECKPOINT");
   ASSERT_TRUE(EndsInShutdown(Position(*standby_)));
   {
