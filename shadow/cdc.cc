@@ -116,6 +116,46 @@ Status ClaimSlot(Connection& admin, const Spec& spec, bool exists, Deadline dead
             {spec.policy, spec.slot}, deadline);
 }
 
+// What the tables look like to the catalogue, for comparing.
+Result<std::string> Shape(Connection& admin, const Spec& spec, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(
+      auto shape,
+      Value(admin,
+            "WITH leaf AS (SELECT c.oid, c.xmin, c.reltoastrelid FROM pgtier.shadow_tables AS t,"
+            "               pgtier.shadow_leaf_oids(t.source) AS l JOIN pg_class AS c ON c.oid = l"
+            "              WHERE t.policy = $1 AND t.installed),"
+            " part AS (SELECT oid, 0 AS n, xmin FROM leaf"
+            "          UNION ALL SELECT o.oid, 0, o.xmin FROM leaf JOIN pg_class AS o ON o.oid = leaf.reltoastrelid"
+            "          UNION ALL SELECT a.attrelid, a.attnum, a.xmin FROM leaf JOIN pg_attribute AS a ON a.attrelid = "
+            "leaf.oid"
+            "          UNION ALL SELECT e.oid, 0, e.xmin FROM leaf JOIN pg_attribute AS a ON a.attrelid = leaf.oid"
+            "                    JOIN pg_type AS y ON y.oid = a.atttypid JOIN pg_enum AS e"
+            "                      ON e.enumtypid IN (y.oid, y.typelem, y.typbasetype))"
+            " SELECT md5(string_agg(format('%s %s %s', oid, n, xmin), ',' ORDER BY oid, n)) FROM part",
+            {spec.policy}, deadline));
+  return shape.value_or("");
+}
+
+// Making a slot takes as long as the transactions that are open. Postgres does not see what commits changes of tables
+// meanwhile ("Historic snapshot doesn't track txns committed in BUILDING_SNAPSHOT state"): the slot would be read with
+// the tables of before, without a column that was added, or not at all after a TRUNCATE ("could not map filenumber").
+// Such a slot is made again.
+Status CreateSlot(Connection& admin, const Spec& spec, Deadline deadline) {
+  const std::string failover = admin.ServerVersion() >= 170000 ? ", false, false, true" : "";
+  while (true) {
+    PGTIER_ASSIGN_OR_RETURN(std::string before, Shape(admin, spec, deadline));
+    PGTIER_RETURN_IF_ERROR(
+        Do(admin, "SELECT pg_create_logical_replication_slot($1, 'pgoutput'" + failover + ")", {spec.slot}, deadline));
+    PGTIER_ASSIGN_OR_RETURN(std::string after, Shape(admin, spec, deadline));
+    if (before == after) return {};
+    PGTIER_RETURN_IF_ERROR(Do(admin, "SELECT pg_drop_replication_slot($1)", {spec.slot}, deadline));
+    if (!deadline.Expired()) continue;
+    return MakeError(Code::kDeadlineExceeded,
+                     "the tables of " + spec.policy + " were truncated or altered each time that slot " + spec.slot +
+                         " was being made, which waits for open transactions: leave them alone for a moment");
+  }
+}
+
 // The slot, and the checkpoint where it begins. A slot that can't be read any more is replaced; in cdc the checkpoint
 // then stays where it is, so that the consumer sees what is missing between both, and says so.
 Status MakeSlot(Connection& admin, const Spec& spec, Deadline deadline) {
@@ -130,23 +170,34 @@ Status MakeSlot(Connection& admin, const Spec& spec, Deadline deadline) {
     PGTIER_ASSIGN_OR_RETURN(auto ours, slots[0].Find<bool>("ours"));
     if (ours != true) return MakeError(Code::kFailedPrecondition, "slot " + spec.slot + " is somebody else's");
     PGTIER_ASSIGN_OR_RETURN(auto lost, slots[0].Find<bool>("lost"));
-    made = lost == true;
+    // One that was made, and then nobody came to see whether it can be read rightly, is made again.
+    PGTIER_ASSIGN_OR_RETURN(auto unproved, Value(admin,
+                                                 "SELECT true FROM pgtier.shadow_checkpoint"
+                                                 " WHERE policy = $1 AND timeline < 0",
+                                                 {spec.policy}, deadline));
+    made = lost == true || unproved.has_value();
     if (made) PGTIER_RETURN_IF_ERROR(Do(admin, "SELECT pg_drop_replication_slot($1)", {spec.slot}, deadline));
   }
   if (made) {
     PGTIER_RETURN_IF_ERROR(SettleCdc(admin, spec, deadline));
-    const std::string failover = admin.ServerVersion() >= 170000 ? ", false, false, true" : "";
     PGTIER_RETURN_IF_ERROR(
-        Do(admin, "SELECT pg_create_logical_replication_slot($1, 'pgoutput'" + failover + ")", {spec.slot}, deadline));
+        Do(admin, "UPDATE pgtier.shadow_checkpoint SET timeline = -1 WHERE policy = $1", {spec.policy}, deadline));
+    PGTIER_RETURN_IF_ERROR(CreateSlot(admin, spec, deadline));
   }
-  // Nothing is written where it is as it should be.
-  return Do(admin,
-            "UPDATE pgtier.shadow_checkpoint AS c SET lsn = confirmed_flush_lsn,"
-            "  system_identifier = p.system_identifier::text, timeline = k.timeline_id, updated_at = now()"
-            " FROM pg_replication_slots AS r, pg_control_system() AS p, pg_control_checkpoint() AS k"
-            " WHERE c.policy = $1 AND c.slot = $2 AND r.slot_name = $2 AND ($3 OR c.lsn = '0/0')"
-            "  AND NOT EXISTS (SELECT FROM pgtier.shadow_state WHERE policy = $1 AND tier = 'cdc')",
-            {spec.policy, spec.slot, made ? "true" : "false"}, deadline);
+  // Nothing is written where it is as it should be. (pg_control_checkpoint() may tell of the timeline before a
+  // promotion.)
+  const std::string timeline = "('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer";
+  PGTIER_RETURN_IF_ERROR(Do(admin,
+                            "UPDATE pgtier.shadow_checkpoint AS c SET lsn = confirmed_flush_lsn,"
+                            "  system_identifier = p.system_identifier::text, timeline = " +
+                                timeline +
+                                ", updated_at = now()"
+                                " FROM pg_replication_slots AS r, pg_control_system() AS p"
+                                " WHERE c.policy = $1 AND c.slot = $2 AND r.slot_name = $2 AND ($3 OR c.lsn = '0/0')"
+                                "  AND NOT EXISTS (SELECT FROM pgtier.shadow_state WHERE policy = $1 AND tier = 'cdc')",
+                            {spec.policy, spec.slot, made ? "true" : "false"}, deadline));
+  return Do(admin, "UPDATE pgtier.shadow_checkpoint SET timeline = " + timeline + " WHERE policy = $1 AND timeline < 0",
+            {spec.policy}, deadline);
 }
 
 }  // namespace

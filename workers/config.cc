@@ -105,6 +105,9 @@ Result<Config> ParseConfig(std::string_view text) {
   Reader batch = root.Object("batch");
   batch.Number("rows", config.batch_rows, 1, kMostRows);
   batch.Time("interval", config.batch_interval);
+  Reader sleep = root.Object("sleep");
+  sleep.Time("after", config.awake);
+  sleep.Time("most", config.asleep);
   Reader spill = root.Object("spill");
   spill.Bytes("memory", config.spill_memory);
   spill.Text("directory", config.spill_directory);

@@ -29,6 +29,8 @@ struct Config {
   int64_t batch_rows = 1000;                                 // moved in one transaction at most
   Duration batch_interval = std::chrono::milliseconds(100);  // for which rows are gathered
   Duration stall_limit = std::chrono::seconds(60);           // /healthz fails after that long with work and no progress
+  Duration awake = std::chrono::seconds(1);                  // without work before a notify worker tries to sleep
+  Duration asleep = std::chrono::seconds(2);                 // at most, then it looks, whether it was woken or not
   std::string slot;
   std::string publication;
   int64_t spill_memory = 16LL << 20;  // bytes

@@ -23,8 +23,6 @@ using shadow::Outbox;
 
 constexpr Duration kStatementLimit = std::chrono::seconds(60);
 constexpr Duration kConnectLimit = std::chrono::seconds(10);
-constexpr Duration kAwake = std::chrono::seconds(1);         // without work before it tries to sleep
-constexpr Duration kSleep = std::chrono::seconds(2);         // at most, then it looks
 constexpr Duration kSecondSleeps = std::chrono::seconds(1);  // a worker that is not the one sleeper looks that often
 constexpr Duration kPoll = std::chrono::milliseconds(100);   // where transactions may be prepared: nothing wakes
 constexpr Duration kMeasure = std::chrono::seconds(1);       // between measurements of the queues
@@ -51,7 +49,7 @@ class Notify final : public Mode {
         continue;
       }
       if (moved_ || next == Next::kBusy) busy_at = now;
-      if (now - busy_at < kAwake || prepared_) {
+      if (now - busy_at < context_.config.awake || prepared_) {
         // Rows gather meanwhile; a notification of another's sleep is no reason to hurry.
         SleepFor(prepared_ ? std::min(kPoll, context_.config.batch_interval) : context_.config.batch_interval, stop);
         continue;
@@ -215,7 +213,7 @@ class Notify final : public Mode {
       PGTIER_ASSIGN_OR_RETURN(auto queue, shadow::QueueOf(*connection_, outbox, 1, Limit()));
       if (queue.depth > 0) return {};
     }
-    PGTIER_RETURN_IF_ERROR(connection_->AwaitNotification(Deadline::After(kSleep)));
+    PGTIER_RETURN_IF_ERROR(connection_->AwaitNotification(Deadline::After(context_.config.asleep)));
     return {};
   }
 

@@ -14,6 +14,8 @@ constexpr int kWorkerUser = 65532;  // images/pgtier.Dockerfile
 constexpr int kBatchRows = 1000;
 constexpr char kBatchInterval[] = "100ms";
 constexpr char kSpillMemory[] = "16Mi";
+// cdc holds one row at a time, three times or four: as it came, and as it goes. Some rows have a hundred megabytes.
+constexpr char kWorkerMemory[] = "1Gi";
 
 bool IsCdc(const ManifestContext& context) { return context.tier == shadow::Tier::kCdc; }
 
@@ -106,19 +108,20 @@ Json RenderWorker(const ManifestContext& context) {
                 {"timeoutSeconds", 2},
                 {"failureThreshold", failures}};
   };
-  Json container{{"name", "worker"},
-                 {"image", context.image},
-                 {"imagePullPolicy", "IfNotPresent"},
-                 {"command", Json::array({"pgtier-worker"})},
-                 {"args", Json::array({"--config", kConfigFile})},
-                 {"ports", Json::array({{{"name", "http"}, {"containerPort", kWorkerPort}, {"protocol", "TCP"}}})},
-                 {"livenessProbe", probe("/healthz", 10, 6)},
-                 {"readinessProbe", probe("/readyz", 2, 2)},
-                 {"resources", {{"requests", {{"cpu", "50m"}, {"memory", "32Mi"}}}, {"limits", {{"memory", "256Mi"}}}}},
-                 {"securityContext", RestrictedContainerSecurity()},
-                 {"volumeMounts",
-                  Json::array({{{"name", "config"}, {"mountPath", "/etc/pgtier/worker"}, {"readOnly", true}},
-                               {{"name", "credentials"}, {"mountPath", kCredentialsFolder}, {"readOnly", true}}})}};
+  Json container{
+      {"name", "worker"},
+      {"image", context.image},
+      {"imagePullPolicy", "IfNotPresent"},
+      {"command", Json::array({"pgtier-worker"})},
+      {"args", Json::array({"--config", kConfigFile})},
+      {"ports", Json::array({{{"name", "http"}, {"containerPort", kWorkerPort}, {"protocol", "TCP"}}})},
+      {"livenessProbe", probe("/healthz", 10, 6)},
+      {"readinessProbe", probe("/readyz", 2, 2)},
+      {"resources", {{"requests", {{"cpu", "50m"}, {"memory", "32Mi"}}}, {"limits", {{"memory", kWorkerMemory}}}}},
+      {"securityContext", RestrictedContainerSecurity()},
+      {"volumeMounts",
+       Json::array({{{"name", "config"}, {"mountPath", "/etc/pgtier/worker"}, {"readOnly", true}},
+                    {{"name", "credentials"}, {"mountPath", kCredentialsFolder}, {"readOnly", true}}})}};
   std::string name = NameOf(context);
   Json pod{
       {"automountServiceAccountToken", false},

@@ -1,6 +1,8 @@
 #include "lib/postgres/replication.h"
 
+#include <algorithm>
 #include <array>
+#include <charconv>
 
 #include "lib/postgres/connection_impl.h"
 
@@ -67,6 +69,39 @@ Result<SystemIdentity> ReplicationConnection::IdentifySystem(Deadline deadline) 
   PGTIER_ASSIGN_OR_RETURN(identity.flushed, Lsn::Parse(position));
   PGTIER_ASSIGN_OR_RETURN(identity.database, row.Get<std::string>("dbname"));
   return identity;
+}
+
+Result<TimelineEnds> ParseTimelineHistory(std::string_view content) {
+  TimelineEnds ends;
+  while (!content.empty()) {
+    const size_t end = std::min(content.find('\n'), content.size());
+    std::string_view line = content.substr(0, end);
+    content.remove_prefix(std::min(end + 1, content.size()));
+    const size_t begin = line.find_first_not_of(" \t\r");
+    if (begin == std::string_view::npos || line[begin] == '#') continue;
+    line.remove_prefix(begin);
+    int64_t timeline = 0;
+    auto [rest, error] = std::from_chars(line.data(), line.data() + line.size(), timeline);
+    line.remove_prefix(static_cast<size_t>(rest - line.data()));
+    const size_t from = line.find_first_not_of(" \t");
+    if (error != std::errc() || timeline <= 0 || from == 0 || from == std::string_view::npos) {
+      return MakeError(Code::kInvalidArgument, "a timeline's history has a line that is none");
+    }
+    line.remove_prefix(from);
+    auto position = Lsn::Parse(std::string(line.substr(0, line.find_first_of(" \t\r"))));
+    if (!position.has_value()) return std::move(position).error().WithContext("a timeline's history");
+    ends[timeline] = *position;
+  }
+  return ends;
+}
+
+Result<TimelineEnds> ReplicationConnection::TimelineHistory(int64_t timeline, Deadline deadline) {
+  if (timeline <= 1) return TimelineEnds();
+  PGTIER_ASSIGN_OR_RETURN(auto answers, connection_.Execute("TIMELINE_HISTORY " + std::to_string(timeline), deadline));
+  if (answers.size() != 1) return MakeError(Code::kInternal, "TIMELINE_HISTORY gave no answer");
+  PGTIER_ASSIGN_OR_RETURN(Row row, answers[0].Single());
+  PGTIER_ASSIGN_OR_RETURN(std::string content, row.Get<std::string>("content"));
+  return ParseTimelineHistory(content);
 }
 
 Status ReplicationConnection::Start(const LogicalStart& start, Deadline deadline) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -24,6 +25,12 @@ struct SystemIdentity {
   Lsn flushed;  // on a standby: replayed
   std::string database;
 };
+
+// Where the timelines that a server's own came from ended: by timeline, the position at which the next one forked.
+using TimelineEnds = std::map<int64_t, Lsn>;
+
+// Of a timeline's history file. Errors: kInvalidArgument: it is none.
+Result<TimelineEnds> ParseTimelineHistory(std::string_view content);
 
 struct LogicalStart {
   std::string slot;
@@ -51,6 +58,10 @@ class ReplicationConnection {
                                             std::stop_token stop = {});
 
   Result<SystemIdentity> IdentifySystem(Deadline deadline);
+
+  // Of a timeline of this server's; the first one has no history. Errors: kNotFound or others of the server: no such
+  // timeline.
+  Result<TimelineEnds> TimelineHistory(int64_t timeline, Deadline deadline);
 
   // START_REPLICATION SLOT … LOGICAL. Names and values with quotes are doubled; a backslash or a zero byte is refused.
   Status Start(const LogicalStart& start, Deadline deadline);

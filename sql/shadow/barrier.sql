@@ -198,7 +198,8 @@ AS $fn$
     SELECT 1 AS n, format('the policy %s has no checkpoint of slot %s', wanted, s.slot) AS lack
       FROM pgtier.shadow_state AS s
       WHERE s.policy = wanted
-        AND NOT EXISTS (SELECT FROM pgtier.shadow_checkpoint AS c WHERE c.policy = wanted AND c.slot = s.slot AND s.slot <> '')
+        AND NOT EXISTS (SELECT FROM pgtier.shadow_checkpoint AS c
+                        WHERE c.policy = wanted AND c.slot = s.slot AND s.slot <> '' AND c.timeline >= 0)
     UNION ALL
     SELECT 2, format('there is no slot %s that could be read', s.slot) FROM pgtier.shadow_state AS s
       WHERE s.policy = wanted

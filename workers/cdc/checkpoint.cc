@@ -71,49 +71,62 @@ Status MoveCheckpoint(postgres::Connection& connection, const std::string& polic
 }
 
 Result<bool> Reconcile(postgres::Connection& connection, const std::string& policy,
-                       const postgres::SystemIdentity& server, const std::string& slot, Checkpoint& checkpoint,
-                       Deadline deadline) {
+                       const postgres::SystemIdentity& server, const postgres::TimelineEnds& ends,
+                       const std::string& slot, Checkpoint& checkpoint, Deadline deadline) {
+  auto refuse = [&](const std::string& why) { return MakeError(Code::kFailedPrecondition, why); };
+  const std::string of = "the checkpoint of " + policy + " is of ";
+  const std::string anew = ": prepare cdc anew by way of the tier triggers";
   if (!checkpoint.system_identifier.empty() && checkpoint.system_identifier != server.system_identifier) {
-    return MakeError(Code::kFailedPrecondition, "the checkpoint of " + policy + " is of the server " +
-                                                    checkpoint.system_identifier + ", this one is " +
-                                                    server.system_identifier +
-                                                    ": prepare cdc anew by way of the tier triggers");
+    return refuse(of + "the server " + checkpoint.system_identifier + ", this one is " + server.system_identifier +
+                  anew);
   }
   if (!checkpoint.slot.empty() && checkpoint.slot != slot) {
-    return MakeError(Code::kFailedPrecondition,
-                     "the checkpoint of " + policy + " is of slot " + checkpoint.slot + ", not of " + slot);
+    return refuse(of + "slot " + checkpoint.slot + ", not of " + slot);
+  }
+  if (checkpoint.timeline < 0) return refuse("slot " + slot + " is still being made");
+  const Lsn was = checkpoint.lsn;
+  std::optional<Lsn> fork;
+  if (checkpoint.timeline > 0 && checkpoint.timeline != server.timeline) {
+    const auto end = ends.find(checkpoint.timeline);
+    if (end == ends.end()) {
+      return refuse(of + "timeline " + std::to_string(checkpoint.timeline) + ", from which this server's, " +
+                    std::to_string(server.timeline) + ", does not come" + anew);
+    }
+    if (end->second < was) fork = end->second;
   }
   PGTIER_ASSIGN_OR_RETURN(auto facts, ReadSlot(connection, slot, deadline));
-  const Lsn was = checkpoint.lsn;
   Checkpoint next = checkpoint;
   next.system_identifier = server.system_identifier;
   next.timeline = server.timeline;
   const bool lost = !facts.has_value() || facts->wal_status == "lost";
   if (lost) {
     // Written down once the slot that takes its place says where it begins.
-    return MakeError(Code::kFailedPrecondition,
-                     "slot " + slot + (facts.has_value() ? " has lost its WAL" : " does not exist") +
-                         ": changes of the sources after " + was.ToString() + " are in no history any more");
+    return refuse("slot " + slot + (facts.has_value() ? " has lost its WAL" : " does not exist") +
+                  ": changes of the sources after " + was.ToString() + " are in no history any more");
   }
   next.slot = slot;
-  const bool gap = facts->confirmed > was;
-  if (gap) next.lsn = facts->confirmed;
-  if (!gap && next.timeline == checkpoint.timeline && next.slot == checkpoint.slot &&
+  std::string gap;
+  if (fork.has_value()) {
+    gap = "gap: timeline " + std::to_string(server.timeline) + " of this server forked at " + fork->ToString() +
+          ", before the history's end at " + was.ToString() + " on timeline " + std::to_string(checkpoint.timeline) +
+          ": what it holds of commits behind the fork may never have happened here";
+    next.lsn = *fork;
+  }
+  if (facts->confirmed > next.lsn) {
+    gap += (gap.empty() ? "gap: slot " : "; slot ") + slot + " begins at " + facts->confirmed.ToString() +
+           ", the history ends at " + next.lsn.ToString() + ": changes that committed between are missing";
+    next.lsn = facts->confirmed;
+  }
+  if (gap.empty() && next.timeline == checkpoint.timeline && next.slot == checkpoint.slot &&
       next.system_identifier == checkpoint.system_identifier) {
     return false;
   }
   PGTIER_ASSIGN_OR_RETURN(auto transaction, postgres::Transaction::Begin(connection, deadline));
-  if (gap) {
-    PGTIER_RETURN_IF_ERROR(RecordGap(connection, policy,
-                                     "gap: slot " + slot + " begins at " + facts->confirmed.ToString() +
-                                         ", the history ends at " + was.ToString() +
-                                         ": changes that committed between are missing",
-                                     was, deadline));
-  }
+  if (!gap.empty()) PGTIER_RETURN_IF_ERROR(RecordGap(connection, policy, gap, was, deadline));
   PGTIER_RETURN_IF_ERROR(MoveCheckpoint(connection, policy, was, next, deadline));
   PGTIER_RETURN_IF_ERROR(transaction.Commit(deadline));
   checkpoint = next;
-  return gap;
+  return !gap.empty();
 }
 
 }  // namespace pgtier::workers

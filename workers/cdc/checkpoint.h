@@ -16,7 +16,7 @@ namespace pgtier::workers {
 
 struct Checkpoint {
   std::string system_identifier;
-  int64_t timeline = 0;
+  int64_t timeline = 0;  // 0: not known; below: PrepareCdc is making the slot
   std::string slot;
   postgres::Lsn lsn;  // behind the last commit that the history holds: what commits before it is never written again
   int64_t epoch = 0;  // of the newest barrier into cdc that was reached; 0: none yet
@@ -47,9 +47,11 @@ Status MoveCheckpoint(postgres::Connection& connection, const std::string& polic
 // Holds the checkpoint against the server and the slot before reading starts. Where changes are missing between both
 // (the slot's confirmed position is past the checkpoint, or the slot was lost) it writes that down as a dead letter
 // once, for the loss is a fact, and moves the checkpoint to where reading can go on. True: a gap was found. Errors:
-// kFailedPrecondition: another server's, or another slot's, checkpoint; no slot, or a slot that can't be read.
+// kFailedPrecondition: another server's, or another slot's, checkpoint; no slot, or a slot that can't be read; a server
+// whose timeline does not come from the checkpoint's. `ends` are those of the server's timeline: one that forked before
+// the checkpoint is a gap too, for what the history holds from there on is of another past.
 Result<bool> Reconcile(postgres::Connection& connection, const std::string& policy,
-                       const postgres::SystemIdentity& server, const std::string& slot, Checkpoint& checkpoint,
-                       Deadline deadline);
+                       const postgres::SystemIdentity& server, const postgres::TimelineEnds& ends,
+                       const std::string& slot, Checkpoint& checkpoint, Deadline deadline);
 
 }  // namespace pgtier::workers

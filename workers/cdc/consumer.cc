@@ -61,8 +61,12 @@ Result<std::unique_ptr<CdcConsumer::Live>> CdcConsumer::Open(const std::stop_tok
   PGTIER_ASSIGN_OR_RETURN(Checkpoint checkpoint, ReadCheckpoint(writer, options_.policy, Deadline::After(kLimit)));
   PGTIER_ASSIGN_OR_RETURN(auto reader, OpenReader(options_, stop));
   PGTIER_ASSIGN_OR_RETURN(auto server, reader.IdentifySystem(Deadline::After(kLimit)));
+  postgres::TimelineEnds ends;
+  if (checkpoint.timeline > 0 && checkpoint.timeline != server.timeline) {
+    PGTIER_ASSIGN_OR_RETURN(ends, reader.TimelineHistory(server.timeline, Deadline::After(kLimit)));
+  }
   PGTIER_ASSIGN_OR_RETURN(
-      bool gap, Reconcile(writer, options_.policy, server, options_.slot, checkpoint, Deadline::After(kLimit)));
+      bool gap, Reconcile(writer, options_.policy, server, ends, options_.slot, checkpoint, Deadline::After(kLimit)));
   if (gap) {
     log::Error("changes are missing between the history and the slot", {{"policy", options_.policy}});
     const std::lock_guard lock(mutex_);
@@ -239,16 +243,19 @@ void CdcConsumer::Run(const std::stop_token& stop) {
   Duration pause = kFirstPause;
   while (!stop.stop_requested()) {
     const MonoTime began = Now();
+    const int64_t saved = state().transactions;
     const Error error = Session(stop);
+    bool useful = Now() - began > kLongestPause;
     {
       const std::lock_guard lock(mutex_);
       state_.streaming = false;
       state_.error = error.message;
+      useful = useful || state_.transactions > saved;
     }
     if (stop.stop_requested()) return;
     if (std::exchange(again_, false) && error.code == Code::kAborted) continue;
     log::Warn("cdc begins anew", {{"policy", options_.policy}, {"reason", error.message}});
-    pause = Now() - began > kLongestPause ? kFirstPause : std::min<Duration>(pause * 2, kLongestPause);
+    pause = useful ? kFirstPause : std::min<Duration>(pause * 2, kLongestPause);
     if (!SleepFor(pause, stop)) return;
   }
 }

@@ -16,6 +16,7 @@ using postgres::Lsn;
 
 constexpr size_t kTableBytes = size_t{1} << 20U;  // of one relation before they are sent
 constexpr size_t kAllBytes = size_t{4} << 20U;
+constexpr size_t kPieceBytes = size_t{64} << 10U;  // written to the server at once
 constexpr size_t kTableRows = 10'000;
 // A statement that takes longer has lost its server, or stands behind a lock that somebody forgot.
 constexpr Duration kStatementLimit = std::chrono::minutes(10);
@@ -238,10 +239,17 @@ Status History::Copy(const Pending& pending, const std::vector<std::string>& pos
     std::string piece;
     for (size_t i = first; i < last; ++i) {
       std::string_view text = line(i);
-      piece += pending.target.position ? text : text.substr(0, text.size() - 1);  // without the last tab
+      if (!pending.target.position) text.remove_suffix(1);  // the last tab
+      if (text.size() >= kPieceBytes) {                     // a large row is not copied once more
+        PGTIER_RETURN_IF_ERROR(copy.Write(piece, Limit()));
+        PGTIER_RETURN_IF_ERROR(copy.Write(text, Limit()));
+        piece.clear();
+      } else {
+        piece += text;
+      }
       if (pending.target.position) piece += positions[i];
       piece += '\n';
-      if (piece.size() < (size_t{64} << 10U)) continue;
+      if (piece.size() < kPieceBytes) continue;
       PGTIER_RETURN_IF_ERROR(copy.Write(piece, Limit()));
       piece.clear();
     }

@@ -20,7 +20,7 @@ TEST(WorkerConfig, DefaultsAndAllFields) {
   auto all = ParseConfig(R"({"policy": "data/audit", "mode": "cdc", "unknown": 1,
     "database": {"host": "db", "port": 6000, "name": "kyoyu", "user": "u", "passwordFile": "/p", "sslMode": "verify-full",
                  "caFile": "/ca"},
-    "channel": "c", "batch": {"rows": 10, "interval": "1s"}, "slot": "s", "publication": "pub", "stallAfter": "2m",
+    "channel": "c", "batch": {"rows": 10, "interval": "1s"}, "slot": "s", "publication": "pub", "stallAfter": "2m", "sleep": {"after": "3s", "most": "4s"},
     "spill": {"memory": "32Mi", "directory": "/spill"}, "listen": {"address": "127.0.0.1", "port": 0}})");
   ASSERT_TRUE(all.has_value()) << all.error().message;
   EXPECT_EQ(all->database.port, 6000);
@@ -28,6 +28,8 @@ TEST(WorkerConfig, DefaultsAndAllFields) {
   EXPECT_EQ(all->batch_rows, 10);
   EXPECT_EQ(all->batch_interval, milliseconds(1000));
   EXPECT_EQ(all->stall_limit, std::chrono::minutes(2));
+  EXPECT_EQ(all->awake, std::chrono::seconds(3));
+  EXPECT_EQ(all->asleep, std::chrono::seconds(4));
   EXPECT_EQ(all->spill_memory, 32 << 20);
   EXPECT_EQ(all->listen_port, 0);
 }
