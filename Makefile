@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build test unit integration e2e asan tsan image demo bench cluster cluster-down fmt lint clean
+.PHONY: help build test unit integration e2e asan tsan soak image demo bench cluster cluster-down fmt lint clean
 
 PRESET ?= dev
 
@@ -42,6 +42,9 @@ asan: ## Unit and integration tests under AddressSanitizer and UndefinedBehavior
 
 tsan: ## Unit tests under ThreadSanitizer
 	@$(MAKE) --no-print-directory unit PRESET=tsan
+
+soak: ## Audit histories against an application while all breaks: SEEDS=n or MINUTES=n, SEED=first to try one again
+	@tests/soak.sh
 
 demo: ## From nothing: a cluster, pgtier by Helm, real load, and the climb that it causes
 	@demo/run.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# rootfs.sh 17|15   Prints the path of a root file system with that Postgres (and, with 17, the extensions and
-# PgBouncer), for tests that run servers as local processes. Made once, kept in the cache.
+# rootfs.sh 17|15 [--present]   Prints the path of a root file system with that Postgres (and, with 17, the extensions and
+# PgBouncer), for tests that run servers as local processes. Made once, kept in the cache; with --present it has to be there.
 set -euo pipefail
 # shellcheck source=testbed/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -24,6 +24,7 @@ options=(--variant=minbase --skip=output/dev --dpkgopt=force-unsafe-io
 
 stamp=$(printf '%s\n' "$suite" "${options[@]}" | sha256sum | cut -c1-16)
 target=$cache/rootfs/$major-$stamp
+if [[ ! -d $target && ${2:-} == --present ]]; then die "no root file system of Postgres $major: testbed/rootfs.sh $major makes it"; fi
 if [[ ! -d $target ]]; then
   lock "rootfs-$major"
   if [[ ! -d $target ]]; then

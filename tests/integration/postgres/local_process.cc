@@ -22,11 +22,20 @@ namespace {
 constexpr uid_t kServerUid = 999;  // "postgres" in the root file system
 constexpr Duration kPollInterval = std::chrono::milliseconds(5);
 
+// PGTIER_POSTGRES=15: that one, where somebody has made it.
+bool WantsFifteen() {
+  const char* wanted = std::getenv("PGTIER_POSTGRES");
+  return wanted != nullptr && std::string_view(wanted) == "15";
+}
+
 const std::string& Rootfs() {
   static const std::string path = [] {
-    if (const char* given = std::getenv("PGTIER_ROOTFS_17"); given != nullptr) return std::string(given);
+    const char* given = std::getenv("PGTIER_ROOTFS_17");
+    if (given != nullptr && !WantsFifteen()) return std::string(given);
     std::string out;
-    FILE* pipe = popen(PGTIER_SOURCE_DIR "/testbed/rootfs.sh 17", "r");
+    FILE* pipe = popen(WantsFifteen() ? PGTIER_SOURCE_DIR "/testbed/rootfs.sh 15 --present 2>/dev/null"
+                                      : PGTIER_SOURCE_DIR "/testbed/rootfs.sh 17",
+                       "r");
     if (pipe == nullptr) return out;
     std::array<char, 4096> buffer{};
     while (fgets(buffer.data(), static_cast<int>(buffer.size()), pipe) != nullptr) out += buffer.data();
@@ -41,6 +50,7 @@ const std::string& Rootfs() {
 
 std::string WhyNoServers() {
   if (geteuid() != 0) return "servers of the testbed need root, for chroot";
+  if (Rootfs().empty() && WantsFifteen()) return "there is no PostgreSQL 15: testbed/rootfs.sh 15 makes it";
   if (Rootfs().empty()) return "testbed/rootfs.sh 17 made no root file system";
   return "";
 }

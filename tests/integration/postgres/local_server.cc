@@ -71,7 +71,8 @@ Result<std::unique_ptr<LocalPostgres>> LocalPostgres::StartStandby(const LocalPo
                                       "postgres"};
   // -R copies the connection's settings, but for the name: that comes from a connection string.
   if (!options.application_name.empty())
-    command.insert(command.end(), {"-d", "application_name=" + options.application_name});
+    // With a database: who copies slots for a failover connects to one.
+    command.insert(command.end(), {"-d", "dbname=postgres application_name=" + options.application_name});
   if (!options.slot.empty()) command.insert(command.end(), {"-C", "-S", options.slot});
   PGTIER_RETURN_IF_ERROR(RunTool(server->folder_, command, {{"PGPASSWORD", kPassword}}));
   PGTIER_RETURN_IF_ERROR(server->Configure(options));

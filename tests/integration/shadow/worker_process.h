@@ -66,6 +66,7 @@ class WorkerProcess {
     }
     return -1;
   }
+  [[nodiscard]] pid_t pid() const { return pid_; }
   [[nodiscard]] bool Running() const { return pid_ > 0 && kill(pid_, 0) == 0; }
 
  private:

@@ -1,5 +1,6 @@
 // pgtier-worker in mode notify, as a process.
 #include <atomic>
+#include <random>
 #include <thread>
 
 #include "lib/http/client.h"
@@ -39,7 +40,7 @@ class Worker : public testing::WithDatabase {
     Deadline deadline = Deadline::After(std::chrono::seconds(60));
     while (!holds()) {
       ASSERT_FALSE(deadline.Expired()) << what << "; the worker said: " << Log();
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
   }
   void AwaitRows(int count) {
@@ -106,6 +107,30 @@ TEST_F(Worker, NoNotificationWhileItIsAwake) {
   Run("INSERT INTO t SELECT i, 1 FROM generate_series(10, 500) AS i");
   EXPECT_TRUE(*listener.AwaitNotification(Soon()));
   EXPECT_FALSE(*listener.AwaitNotification(Deadline::After(std::chrono::milliseconds(300))));  // one a transaction
+}
+
+// The sleep protocol alone, without the look every two seconds that would hide a lost wake-up: changes come at any
+// moment of falling asleep, and each is moved.
+TEST_F(Worker, NoWakeUpIsLostWithoutPolling) {
+  Configure(R"(, "batch": {"rows": 100, "interval": "1ms"}, "sleep": {"after": "1ms", "most": "1h"})");
+  auto worker = StartWorker();
+  Await("asleep", [&] { return Asleep(); });
+  auto writer = Open();
+  std::mt19937 random(1);
+  int slept = 0, awake = 0;
+  for (int i = 1; i <= 250; ++i) {
+    const auto moment = std::chrono::microseconds(random() % 12'000);
+    for (auto until = std::chrono::steady_clock::now() + moment; std::chrono::steady_clock::now() < until;) {
+      std::this_thread::yield();
+    }
+    ++(Asleep() ? slept : awake);
+    std::string insert = "INSERT INTO t VALUES (" + std::to_string(i) + ", 0)";
+    if (random() % 4 == 0) insert = "BEGIN; " + insert + "; SELECT pg_sleep(0.005); COMMIT";
+    Run(writer, insert);
+    AwaitRows(i);
+  }
+  EXPECT_GT(slept, 10) << "of 250";
+  EXPECT_GT(awake, 10) << "of 250";
 }
 
 TEST_F(Worker, TakesANewConfigurationAndPassword) {

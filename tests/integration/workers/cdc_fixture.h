@@ -143,8 +143,8 @@ class CdcFixture : public WithServer {
   void CatchUp() {
     // Something to move the checkpoint by: a barrier of nobody's would not.
     const std::string target = Get("SELECT pg_current_wal_insert_lsn()");
+    Run("SELECT pg_logical_emit_message(false, 'fill', repeat('x', 200000))");
     Run("CREATE TABLE IF NOT EXISTS caught_up (n integer); DROP TABLE caught_up");
-    Run("SELECT pg_logical_emit_message(false, 'fill', repeat('x', 200000), true)");
     Await("SELECT lsn >= '" + target + "' FROM pgtier.shadow_checkpoint WHERE policy = '" + spec_.policy + "'", "t");
   }
 
