@@ -1,11 +1,39 @@
 #include "cli/options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <initializer_list>
 
 #include "lib/base/time_format.h"
 
 namespace pgtier::cli {
 namespace {
+
+// NAME, or TYPE/NAME with any name of the type that kubectl takes.
+void ReadName(const std::string& text, Options& options) {
+  size_t slash = text.find('/');
+  options.name = slash == std::string::npos ? text : text.substr(slash + 1);
+  options.kind = Kind::kAny;
+  if (slash != std::string::npos) {
+    std::string type = text.substr(0, text.find_first_of("./"));
+    std::string group = text.substr(type.size(), slash - type.size());
+    auto is = [&](std::initializer_list<const char*> names) {
+      return std::any_of(names.begin(), names.end(), [&](const char* name) { return type == name; });
+    };
+    if (is({"scaletierpolicies", "scaletierpolicy", "scaletiers", "scaletier", "stp"})) options.kind = Kind::kScaleTier;
+    if (is({"shadowtablepolicies", "shadowtablepolicy", "shadowtables", "shadowtable", "shtp"})) {
+      options.kind = Kind::kShadowTable;
+    }
+    bool known = group.empty() || group == ".pgtier.dev" || group == ".v1alpha1.pgtier.dev";
+    if (options.kind == Kind::kAny || !known) {
+      throw CLI::ValidationError("NAME", "no policies are of the kind \"" + text.substr(0, slash) +
+                                             "\": scaletiers/NAME or shadowtables/NAME");
+    }
+  }
+  if (options.name.empty() || options.name.find('/') != std::string::npos) {
+    throw CLI::ValidationError("NAME", "\"" + text + "\" is no policy's name");
+  }
+}
 
 void AddCommon(CLI::App& app, Options& options) {
   app.add_option("-n,--namespace", options.namespace_, "The policy's namespace; the context's when absent");
@@ -20,7 +48,11 @@ void AddCommon(CLI::App& app, Options& options) {
 CLI::App* AddCommand(CLI::App& app, Options& options, Command command, const char* name, const char* what,
                      const char* examples) {
   CLI::App* sub = app.add_subcommand(name, what);
-  sub->add_option("NAME", options.name, "The policy's name")->required();
+  sub->add_option_function<std::string>(
+         "NAME", [&options](const std::string& text) { ReadName(text, options); },
+         "The policy's name: of a ScaleTierPolicy, or where there is none of a ShadowTablePolicy. With its kind as "
+         "with kubectl: scaletiers/NAME, shadowtables/NAME")
+      ->required();
   sub->callback([&options, command] { options.command = command; });
   sub->footer(std::string("Examples:\n") + examples);
   AddCommon(*sub, options);
@@ -39,11 +71,12 @@ void AddDemand(CLI::App& app, Options& options) {
 }
 
 void AddApprove(CLI::App& app, Options& options) {
-  CLI::App* approve = AddCommand(app, options, Command::kApprove, "approve", "Approve the plan that waits for approval",
-                                 "  kubectl pgtier plan kyoyu                # shows the plan and its hash\n"
-                                 "  kubectl pgtier approve kyoyu 3f9c2a7711d0e5b8\n"
-                                 "  kubectl pgtier approve kyoyu --current   # whatever it is now\n\n"
-                                 "Needs the verb `approve` on scaletierpolicies.pgtier.dev.");
+  CLI::App* approve =
+      AddCommand(app, options, Command::kApprove, "approve", "Approve the plan that waits for approval",
+                 "  kubectl pgtier plan kyoyu                # shows the plan and its hash\n"
+                 "  kubectl pgtier approve kyoyu 3f9c2a7711d0e5b8\n"
+                 "  kubectl pgtier approve kyoyu --current   # whatever it is now\n\n"
+                 "Needs the verb `approve` on the policy's resource, such as scaletierpolicies.pgtier.dev.");
   CLI::Option* hash = approve->add_option("HASH", options.hash, "The plan's hash, as `plan` shows it");
   CLI::Option* current = approve->add_flag("--current", options.current, "Approve the present plan unseen");
   hash->excludes(current);
@@ -80,21 +113,25 @@ void AddPromote(CLI::App& app, Options& options) {
 
 std::optional<int> ParseOptions(int argc, const char* const* argv, Options& options, std::ostream& out,
                                 std::ostream& err) {
-  CLI::App app{"Shows why a ScaleTierPolicy stands where it stands, and says what a person has to say.",
-               "kubectl pgtier"};
+  CLI::App app{
+      "Shows why a ScaleTierPolicy or ShadowTablePolicy stands where it stands, and says what a person has to say.",
+      "kubectl pgtier"};
   app.set_version_flag("--version", PGTIER_VERSION);
   app.require_subcommand(1);
   app.footer(
       "Exit codes: 0 done, 1 failed, 2 the command line is wrong. Colours only on a terminal and without "
       "NO_COLOR.");
   AddCommand(app, options, Command::kWhy, "why", "Each trigger of each tier, and what is missing until it fires",
-             "  kubectl pgtier why kyoyu -n data\n  kubectl pgtier why kyoyu -o json");
+             "  kubectl pgtier why kyoyu -n data\n  kubectl pgtier why shadowtables/kyoyu-audit -n data\n"
+             "  kubectl pgtier why kyoyu -o json");
   AddCommand(app, options, Command::kPlan, "plan", "What the next tier would change, with the plan's steps and hash",
              "  kubectl pgtier plan kyoyu -n data\n  kubectl pgtier plan kyoyu -o json");
   AddApprove(app, options);
   AddDemand(app, options);
   AddCommand(app, options, Command::kPause, "pause", "Keep pgtier from acting; it goes on to look and report",
-             "  kubectl pgtier pause kyoyu");
+             "  kubectl pgtier pause kyoyu\n  kubectl pgtier pause shadowtables/kyoyu-audit\n\n"
+             "Of a paused ShadowTablePolicy changes are kept as before, and a slot that is in danger of\n"
+             "filling the disk is left all the same.");
   AddCommand(app, options, Command::kResume, "resume", "End a pause", "  kubectl pgtier resume kyoyu");
   AddPromote(app, options);
   try {

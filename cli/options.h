@@ -16,13 +16,17 @@ inline constexpr int kBadCommand = 2;  // The command line itself.
 
 enum class Command { kWhy, kPlan, kApprove, kDemand, kPause, kResume, kPromote };
 
+// What NAME says of the policy's kind: "shadowtables/kyoyu-audit".
+enum class Kind { kAny, kScaleTier, kShadowTable };
+
 struct Options {
   Command command = Command::kWhy;
-  std::string kubeconfig;                       // Empty: as kubectl finds it.
-  std::string context;                          // Empty: the current one.
-  std::string namespace_;                       // Empty: the context's.
-  bool json = false;                            // -o json
-  std::string name;                             // The policy's.
+  std::string kubeconfig;  // Empty: as kubectl finds it.
+  std::string context;     // Empty: the current one.
+  std::string namespace_;  // Empty: the context's.
+  bool json = false;       // -o json
+  Kind kind = Kind::kAny;
+  std::string name;                             // The policy's, without its kind.
   std::string trigger;                          // demand
   bool off = false;                             // demand
   std::string hash;                             // approve

@@ -3,31 +3,17 @@
 #include <algorithm>
 #include <utility>
 
+#include "cli/policy.h"
 #include "controllers/ladder/resolve.h"
 #include "controllers/scale_tier/change.h"
 #include "controllers/scale_tier/resolve.h"
+#include "controllers/shadow_table/resolve.h"
+#include "core/words.h"
 #include "lib/base/time_format.h"
 #include "lib/kube/json.h"
 
 namespace pgtier::cli {
-namespace {
-
-using controllers::scale_tier::Resolve;
-using controllers::scale_tier::Resolved;
-using controllers::scale_tier::TierSettings;
 using Json = nlohmann::json;
-
-// A setting's value, or empty where the tier does not have it.
-std::string ValueOf(const TierSettings* tier, const std::string& name) {
-  if (tier == nullptr) return "";
-  for (auto& [each, value] : controllers::scale_tier::SettingsOf(*tier)) {
-    if (each != name) continue;
-    return name == "pooler.image" && value.empty() ? "of the release" : value;
-  }
-  return "";
-}
-
-}  // namespace
 
 RecordedPlan ReadPlan(const Json& object) {
   RecordedPlan plan;
@@ -47,39 +33,118 @@ RecordedPlan ReadPlan(const Json& object) {
   return plan;
 }
 
-PlanReport DescribePlan(const crds::ScaleTierPolicy& policy, const RecordedPlan& plan) {
-  Resolved resolved = Resolve(policy);
-  PlanReport report;
-  report.name = policy.meta.name;
-  report.namespace_ = policy.meta.namespace_;
-  report.plan = plan;
-  std::optional<size_t> current = core::FindTier(resolved.ladder, policy.status.tier);
-  std::optional<size_t> next = core::FindTier(resolved.ladder, policy.status.target_tier);
-  if (!next.has_value()) next = current.has_value() ? *current + 1 : 0;
-  const TierSettings* before = current.has_value() ? &resolved.tiers[*current] : nullptr;
-  const TierSettings* after = *next < resolved.tiers.size() ? &resolved.tiers[*next] : nullptr;
-  if (before != nullptr) report.current = before->name;
-  if (after != nullptr) {
-    report.next = after->name;
-    report.approval_required = resolved.ladder.tiers[*next].approval_required;
-  }
-  // One tier may have settings that the other does not.
+namespace {
+
+using Settings = std::vector<std::pair<std::string, std::string>>;
+
+struct Rungs {
+  std::optional<size_t> current;
+  size_t next = 0;  // As many as there are tiers: the last one runs.
+};
+
+Rungs FindRungs(const core::Ladder& ladder, const crds::LadderStatus& status) {
+  Rungs rungs{core::FindTier(ladder, status.tier), 0};
+  std::optional<size_t> target = core::FindTier(ladder, status.target_tier);
+  rungs.next = target.has_value() ? *target : rungs.current.has_value() ? *rungs.current + 1 : 0;
+  return rungs;
+}
+
+const std::string* Find(const Settings* settings, const std::string& name) {
+  if (settings == nullptr) return nullptr;
+  auto found = std::find_if(settings->begin(), settings->end(), [&](const auto& each) { return each.first == name; });
+  return found == settings->end() ? nullptr : &found->second;
+}
+
+// One tier may have settings that the other does not.
+void Compare(const Settings* before, const Settings* after, PlanReport& report) {
   std::vector<std::string> names;
-  for (const TierSettings* tier : {before, after}) {
+  for (const Settings* tier : {before, after}) {
     if (tier == nullptr) continue;
-    for (const auto& [name, value] : controllers::scale_tier::SettingsOf(*tier)) {
+    for (const auto& [name, value] : *tier) {
       if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
     }
   }
   for (const std::string& name : names) {
-    SettingChange change{name, ValueOf(before, name), ValueOf(after, name), false};
+    const std::string* was = Find(before, name);
+    const std::string* is = Find(after, name);
+    SettingChange change{name, was == nullptr ? "" : *was, is == nullptr ? "" : *is, false};
     if (change.current.empty() && change.next.empty()) continue;
     change.differs = before != nullptr && after != nullptr && change.current != change.next;
     report.settings.push_back(std::move(change));
   }
-  for (const controllers::Unavailable& gap : resolved.unavailable) {
+}
+
+PlanReport Begin(const crds::Meta& meta, std::string address, const core::Ladder& ladder, const Rungs& rungs,
+                 const RecordedPlan& plan) {
+  PlanReport report;
+  report.name = meta.name;
+  report.namespace_ = meta.namespace_;
+  report.address = std::move(address);
+  report.plan = plan;
+  if (rungs.current.has_value()) report.current = ladder.tiers[*rungs.current].name;
+  if (rungs.next < ladder.tiers.size()) {
+    report.next = ladder.tiers[rungs.next].name;
+    report.approval_required = ladder.tiers[rungs.next].approval_required;
+  }
+  return report;
+}
+
+void NameUnavailable(const controllers::Limits& limits, PlanReport& report) {
+  for (const controllers::Unavailable& gap : limits.unavailable) {
     if (gap.whole_policy || gap.tier == report.next) report.unavailable.push_back(gap.field);
   }
+}
+
+Settings SettingsOfTier(const controllers::scale_tier::TierSettings& tier) {
+  Settings settings = controllers::scale_tier::SettingsOf(tier);
+  for (auto& [name, value] : settings) {
+    if (name == "pooler.image" && value.empty()) value = "of the release";
+  }
+  return settings;
+}
+
+// Who writes the histories, and by what.
+Settings SettingsOfTier(const crds::ShadowTablePolicy& policy, const controllers::shadow_table::Resolved& resolved,
+                        const std::string& tier) {
+  if (tier == "notify") {
+    const controllers::shadow_table::Workers& workers = resolved.workers;
+    return {{"histories written by", "the worker, from a queue that triggers fill"},
+            {"workers", std::to_string(workers.min) + " to " + std::to_string(workers.max)},
+            {"queueAlert", std::to_string(workers.queue_alert)}};
+  }
+  if (tier == "cdc") {
+    std::string limit = core::FormatValue(resolved.max_retained_wal.value_or(0), core::Unit::kBytes);
+    return {{"histories written by", "the worker, from the write-ahead log"},
+            {"workers", "1"},
+            {"slot", policy.status.slot.name.empty() ? resolved.spec.slot : policy.status.slot.name},
+            {"maxRetainedWAL", limit}};
+  }
+  return {{"histories written by", "triggers, in the application's transaction"}};
+}
+
+}  // namespace
+
+PlanReport DescribePlan(const crds::ScaleTierPolicy& policy, const RecordedPlan& plan) {
+  controllers::scale_tier::Resolved resolved = controllers::scale_tier::Resolve(policy);
+  Rungs rungs = FindRungs(resolved.ladder, policy.status);
+  PlanReport report = Begin(policy.meta, policy.meta.name, resolved.ladder, rungs, plan);
+  std::optional<Settings> before;
+  std::optional<Settings> after;
+  if (rungs.current.has_value()) before = SettingsOfTier(resolved.tiers[*rungs.current]);
+  if (!report.next.empty()) after = SettingsOfTier(resolved.tiers[rungs.next]);
+  Compare(before ? &*before : nullptr, after ? &*after : nullptr, report);
+  NameUnavailable(resolved, report);
+  return report;
+}
+
+PlanReport DescribePlan(const crds::ShadowTablePolicy& policy, const RecordedPlan& plan) {
+  controllers::shadow_table::Resolved resolved = controllers::shadow_table::Resolve(policy);
+  Rungs rungs = FindRungs(resolved.ladder, policy.status);
+  PlanReport report = Begin(policy.meta, NameFor(Kind::kShadowTable, policy.meta.name), resolved.ladder, rungs, plan);
+  Settings before = SettingsOfTier(policy, resolved, report.current);
+  Settings after = SettingsOfTier(policy, resolved, report.next);
+  Compare(report.current.empty() ? nullptr : &before, report.next.empty() ? nullptr : &after, report);
+  NameUnavailable(resolved, report);
   return report;
 }
 
@@ -141,7 +206,7 @@ std::string Render(const PlanReport& report, const Style& style) {
       text += ", approved by " + report.plan.approved_by;
     } else if (report.approval_required) {
       text +=
-          ", waits for: kubectl pgtier approve " + report.name + " " + report.plan.hash + " -n " + report.namespace_;
+          ", waits for: kubectl pgtier approve " + report.address + " " + report.plan.hash + " -n " + report.namespace_;
     }
     text += "\n";
   }

@@ -8,6 +8,7 @@
 
 #include "cli/table.h"
 #include "crds/scale_tier_policy.h"
+#include "crds/shadow_table_policy.h"
 
 namespace pgtier::cli {
 
@@ -28,6 +29,7 @@ struct SettingChange {
 
 struct PlanReport {
   std::string name, namespace_;
+  std::string address;        // NAME as commands take it.
   std::string current, next;  // Names of tiers; `next` empty: the last one runs.
   std::vector<SettingChange> settings;
   RecordedPlan plan;
@@ -36,6 +38,7 @@ struct PlanReport {
 };
 
 PlanReport DescribePlan(const crds::ScaleTierPolicy& policy, const RecordedPlan& plan);
+PlanReport DescribePlan(const crds::ShadowTablePolicy& policy, const RecordedPlan& plan);
 
 // The shape in docs/cli.md.
 nlohmann::json ToJson(const PlanReport& report);

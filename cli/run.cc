@@ -29,10 +29,11 @@ void Print(const Options& options, const World& world, const nlohmann::json& doc
   world.out << (options.json ? document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n" : text);
 }
 
-void PrintDone(const Options& options, const World& world, const kube::ObjectKey& key, const Done& done) {
+void PrintDone(const Options& options, const World& world, const kube::ObjectKey& key, const std::string& printed,
+               const Done& done) {
   nlohmann::json document{{"name", key.name},        {"namespace", key.namespace_}, {"action", done.action},
                           {"changed", done.changed}, {"message", done.message},     {"notes", done.notes}};
-  std::string text = "scaletierpolicy/" + key.name + ": " + done.message + "\n";
+  std::string text = printed + ": " + done.message + "\n";
   for (const std::string& note : done.notes) text += world.style.Paint("note: " + note, Tone::kWarning) + "\n";
   Print(options, world, document, text);
 }
@@ -72,20 +73,21 @@ Status RunCommand(const Options& options, const World& world) {
   kube::ObjectKey key;
   key.name = options.name;
   PGTIER_ASSIGN_OR_RETURN(std::unique_ptr<kube::Client> client, Connect(options, key.namespace_));
-  PGTIER_ASSIGN_OR_RETURN(Policy policy, ReadPolicy(*client, key, Deadline::After(kPatience)));
+  PGTIER_ASSIGN_OR_RETURN(Policy policy, ReadPolicy(*client, options.kind, key, Deadline::After(kPatience)));
   WallTime now = world.clock.Now();
   if (options.command == Command::kWhy) {
-    WhyReport report = Explain(policy.decoded, now);
+    WhyReport report = std::visit([&](const auto& decoded) { return Explain(decoded, now); }, policy.decoded);
     Print(options, world, ToJson(report), Render(report, world.style, now));
     return {};
   }
   if (options.command == Command::kPlan) {
-    PlanReport report = DescribePlan(policy.decoded, ReadPlan(policy.object));
+    RecordedPlan plan = ReadPlan(policy.object);
+    PlanReport report = std::visit([&](const auto& decoded) { return DescribePlan(decoded, plan); }, policy.decoded);
     Print(options, world, ToJson(report), Render(report, world.style));
     return {};
   }
   PGTIER_ASSIGN_OR_RETURN(Done done, Write(*client, options, policy, now));
-  PrintDone(options, world, key, done);
+  PrintDone(options, world, key, policy.Printed(), done);
   return {};
 }
 

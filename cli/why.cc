@@ -2,17 +2,24 @@
 
 #include <algorithm>
 
+#include "cli/policy.h"
 #include "controllers/ladder/names.h"
-#include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/resolve.h"
+#include "controllers/shadow_table/resolve.h"
 #include "core/words.h"
 #include "lib/base/time_format.h"
 
 namespace pgtier::cli {
 namespace {
 
-using controllers::scale_tier::Resolve;
-using controllers::scale_tier::Resolved;
+// What both kinds of policies have.
+struct Subject {
+  const crds::Meta& meta;
+  const crds::LadderSpec& spec;
+  const crds::LadderStatus& status;
+  const core::Ladder& ladder;
+  std::string name;  // As commands take it.
+};
 
 std::string ThresholdInWords(const core::Trigger& trigger) {
   switch (trigger.comparison) {
@@ -30,7 +37,7 @@ std::string ThresholdInWords(const core::Trigger& trigger) {
 
 std::string Seconds(Duration duration) { return FormatDuration(std::chrono::ceil<std::chrono::seconds>(duration)); }
 
-const crds::Observation* FindObservation(const crds::ScaleTierPolicyStatus& status, const std::string& tier,
+const crds::Observation* FindObservation(const crds::LadderStatus& status, const std::string& tier,
                                          const std::string& trigger) {
   for (const crds::TierStatus& each : status.tiers) {
     if (each.name != tier) continue;
@@ -41,14 +48,14 @@ const crds::Observation* FindObservation(const crds::ScaleTierPolicyStatus& stat
   return nullptr;
 }
 
-TriggerReport ExplainDemand(const crds::ScaleTierPolicy& policy, const core::Trigger& trigger) {
+TriggerReport ExplainDemand(const Subject& policy, const core::Trigger& trigger) {
   TriggerReport report;
   report.name = trigger.name;
   report.source = trigger.source;
   const std::vector<std::string>& demands = policy.spec.demands;
   bool on = std::find(demands.begin(), demands.end(), trigger.name) != demands.end();
   report.state = on ? "On" : "Off";
-  if (!on) report.missing = "kubectl pgtier demand " + policy.meta.name + " " + trigger.name;
+  if (!on) report.missing = "kubectl pgtier demand " + policy.name + " " + trigger.name;
   return report;
 }
 
@@ -72,7 +79,7 @@ std::string Missing(const TriggerReport& report, const core::Trigger& trigger, c
   return Seconds(trigger.window - *report.so_far) + " more of it (fires at " + FormatClockTime(fires) + " if it holds)";
 }
 
-TriggerReport ExplainTrigger(const crds::ScaleTierPolicy& policy, const std::string& tier, const core::Trigger& trigger,
+TriggerReport ExplainTrigger(const Subject& policy, const std::string& tier, const core::Trigger& trigger,
                              WallTime now) {
   if (trigger.comparison == core::Comparison::kDemand) return ExplainDemand(policy, trigger);
   TriggerReport report;
@@ -123,7 +130,8 @@ std::optional<WallTime> NextOpening(const std::vector<core::MaintenanceWindow>& 
   return std::nullopt;
 }
 
-GateReport CooldownGate(const crds::ScaleTierPolicy& policy, const core::Ladder& ladder, WallTime now) {
+GateReport CooldownGate(const Subject& policy, WallTime now) {
+  const core::Ladder& ladder = policy.ladder;
   GateReport gate{"cooldown", true, FormatDuration(ladder.cooldown) + " after a tier change"};
   if (policy.status.history.empty() || !policy.status.history.front().at.has_value()) return gate;
   auto end = *policy.status.history.front().at + std::chrono::duration_cast<WallTime::duration>(ladder.cooldown);
@@ -146,34 +154,31 @@ GateReport WindowGate(const core::Ladder& ladder, const std::vector<std::string>
   return gate;
 }
 
-GateReport ApprovalGate(const crds::ScaleTierPolicy& policy, const core::Tier& next) {
+GateReport ApprovalGate(const Subject& policy, const core::Tier& next) {
   GateReport gate{"approval", true, "not required for " + next.name};
   if (!next.approval_required) return gate;
   const crds::PlanStatus& plan = policy.status.plan;
   bool of_next = plan.to == next.name && !plan.hash.empty();
   bool approved = of_next && !plan.approved_by.empty();
   gate.open = approved || policy.status.target_tier == next.name;
-  gate.message = approved ? "given by " + plan.approved_by + " for plan " + plan.hash
-                 : gate.open
-                     ? "given: the change is under way"
-                     : "required for " + next.name + ": kubectl pgtier plan " + policy.meta.name +
-                           ", then kubectl pgtier approve " + policy.meta.name + (of_next ? " " + plan.hash : "");
+  gate.message = approved    ? "given by " + plan.approved_by + " for plan " + plan.hash
+                 : gate.open ? "given: the change is under way"
+                             : "required for " + next.name + ": kubectl pgtier plan " + policy.name +
+                                   ", then kubectl pgtier approve " + policy.name + (of_next ? " " + plan.hash : "");
   return gate;
 }
 
-std::vector<GateReport> ExplainGates(const crds::ScaleTierPolicy& policy, const Resolved& resolved,
-                                     std::optional<size_t> current, WallTime now) {
+std::vector<GateReport> ExplainGates(const Subject& policy, std::optional<size_t> current, WallTime now) {
   std::vector<GateReport> gates;
-  const core::Ladder& ladder = resolved.ladder;
+  const core::Ladder& ladder = policy.ladder;
   auto paused = policy.meta.annotations.find(controllers::kPausedAnnotation);
   bool is_paused = paused != policy.meta.annotations.end() && paused->second != "false";
-  gates.push_back(
-      {"pause", !is_paused, is_paused ? "paused: kubectl pgtier resume " + policy.meta.name : "not paused"});
+  gates.push_back({"pause", !is_paused, is_paused ? "paused: kubectl pgtier resume " + policy.name : "not paused"});
   gates.push_back({"mode", !ladder.observe_only,
                    ladder.observe_only ? "Observe: it decides and records, and changes nothing" : "Enforce"});
   gates.push_back(
       {"pin", ladder.pin.empty(), ladder.pin.empty() ? "not pinned" : "spec.pin holds it at " + ladder.pin});
-  gates.push_back(CooldownGate(policy, ladder, now));
+  gates.push_back(CooldownGate(policy, now));
   gates.push_back(WindowGate(ladder, policy.spec.maintenance_windows, now));
   if (!current.has_value() || *current + 1 >= ladder.tiers.size()) return gates;
   const core::Tier& next = ladder.tiers[*current + 1];
@@ -188,7 +193,7 @@ std::vector<GateReport> ExplainGates(const crds::ScaleTierPolicy& policy, const 
   return gates;
 }
 
-std::string StandingOf(const crds::ScaleTierPolicyStatus& status, const std::string& tier, size_t index,
+std::string StandingOf(const crds::LadderStatus& status, const std::string& tier, size_t index,
                        std::optional<size_t> current) {
   if (status.tier == tier) return "Current";
   if (status.target_tier == tier) return "Entering";
@@ -197,11 +202,9 @@ std::string StandingOf(const crds::ScaleTierPolicyStatus& status, const std::str
   return index == *current + 1 ? "Next" : "Later";
 }
 
-}  // namespace
-
-WhyReport Explain(const crds::ScaleTierPolicy& policy, WallTime now) {
-  Resolved resolved = Resolve(policy);
-  const crds::ScaleTierPolicyStatus& status = policy.status;
+WhyReport ExplainLadder(const Subject& policy, const std::vector<std::string>& problems, WallTime now) {
+  const crds::LadderStatus& status = policy.status;
+  const core::Ladder& ladder = policy.ladder;
   WhyReport report;
   report.name = policy.meta.name;
   report.namespace_ = policy.meta.namespace_;
@@ -210,16 +213,16 @@ WhyReport Explain(const crds::ScaleTierPolicy& policy, WallTime now) {
   report.next_tier = status.next_tier;
   report.target_tier = status.target_tier;
   report.status_is_old = status.observed_generation != policy.meta.generation;
-  report.problems = policy.problems;
+  report.problems = problems;
   for (const crds::Condition& condition : status.conditions) {
     bool says = condition.type == "Ready" || (condition.type == "MetricsAvailable" && condition.status != "True") ||
                 (condition.status == "True" && !condition.type.starts_with("tier.") &&
                  condition.type != "MetricsAvailable" && condition.type != "Ready");
     if (says) report.conditions.push_back({condition.type, condition.status, condition.reason, condition.message});
   }
-  std::optional<size_t> current = core::FindTier(resolved.ladder, status.tier);
-  for (size_t i = 0; i < resolved.ladder.tiers.size(); ++i) {
-    const core::Tier& tier = resolved.ladder.tiers[i];
+  std::optional<size_t> current = core::FindTier(ladder, status.tier);
+  for (size_t i = 0; i < ladder.tiers.size(); ++i) {
+    const core::Tier& tier = ladder.tiers[i];
     TierReport each;
     each.name = tier.name;
     each.standing = StandingOf(status, tier.name, i, current);
@@ -234,7 +237,32 @@ WhyReport Explain(const crds::ScaleTierPolicy& policy, WallTime now) {
     }
     report.tiers.push_back(std::move(each));
   }
-  report.gates = ExplainGates(policy, resolved, current, now);
+  report.gates = ExplainGates(policy, current, now);
+  return report;
+}
+
+}  // namespace
+
+WhyReport Explain(const crds::ScaleTierPolicy& policy, WallTime now) {
+  controllers::scale_tier::Resolved resolved = controllers::scale_tier::Resolve(policy);
+  return ExplainLadder({policy.meta, policy.spec, policy.status, resolved.ladder, policy.meta.name}, policy.problems,
+                       now);
+}
+
+WhyReport Explain(const crds::ShadowTablePolicy& policy, WallTime now) {
+  controllers::shadow_table::Resolved resolved = controllers::shadow_table::Resolve(policy);
+  const crds::ShadowTablePolicyStatus& status = policy.status;
+  WhyReport report =
+      ExplainLadder({policy.meta, policy.spec, status, resolved.ladder, NameFor(Kind::kShadowTable, policy.meta.name)},
+                    policy.problems, now);
+  ShadowReport& shadow = report.shadow.emplace();
+  shadow.queue = status.summary.queue;
+  shadow.lag = status.summary.lag;
+  shadow.workers = status.summary.workers;
+  shadow.epoch = status.epoch;
+  shadow.queue_alert = resolved.workers.queue_alert;
+  shadow.slot = status.slot;
+  shadow.tables = status.tables;
   return report;
 }
 

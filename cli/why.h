@@ -9,6 +9,7 @@
 
 #include "cli/table.h"
 #include "crds/scale_tier_policy.h"
+#include "crds/shadow_table_policy.h"
 #include "lib/base/clock.h"
 
 namespace pgtier::cli {
@@ -45,6 +46,15 @@ struct ConditionReport {
   std::string type, status, reason, message;
 };
 
+// Of a ShadowTablePolicy: where its rows are.
+struct ShadowReport {
+  std::string queue, lag, workers;  // As status has them; in tier cdc `lag` is the WAL that the slot keeps.
+  int64_t queue_alert = 0;
+  int64_t epoch = 0;
+  crds::ShadowSlotStatus slot;
+  std::vector<crds::ShadowTableStatus> tables;
+};
+
 struct WhyReport {
   std::string name, namespace_;
   std::string tier, next_tier, target_tier;
@@ -54,9 +64,11 @@ struct WhyReport {
   std::vector<ConditionReport> conditions;  // Ready, and those that a person would want to know of.
   std::vector<TierReport> tiers;
   std::vector<GateReport> gates;  // Of the next tier.
+  std::optional<ShadowReport> shadow;
 };
 
 WhyReport Explain(const crds::ScaleTierPolicy& policy, WallTime now);
+WhyReport Explain(const crds::ShadowTablePolicy& policy, WallTime now);
 
 // The shape in docs/cli.md.
 nlohmann::json ToJson(const WhyReport& report);

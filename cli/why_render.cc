@@ -74,10 +74,59 @@ std::string RenderTier(const TierReport& tier, const Style& style, WallTime now)
   return text + table.Render(style);
 }
 
+void PutShadow(Json& object, const ShadowReport& shadow) {
+  Put(object, "queue", shadow.queue);
+  Put(object, "lag", shadow.lag);
+  Put(object, "workers", shadow.workers);
+  object["queueAlert"] = shadow.queue_alert;
+  if (shadow.epoch > 0) object["epoch"] = shadow.epoch;
+  if (!shadow.slot.name.empty()) {
+    Json& slot = object["slot"] = {{"name", shadow.slot.name}, {"active", shadow.slot.active}};
+    Put(slot, "walStatus", shadow.slot.wal_status);
+  }
+  object["tables"] = Json::array();
+  for (const crds::ShadowTableStatus& table : shadow.tables) {
+    Json each{{"name", table.name}, {"installed", table.installed}};
+    Put(each, "shadow", table.shadow);
+    Put(each, "finding", table.finding);
+    object["tables"].push_back(std::move(each));
+  }
+}
+
+std::string RenderShadow(const ShadowReport& shadow, const std::string& tier, const Style& style) {
+  std::string text;
+  if (!shadow.queue.empty()) {
+    text += "Queue " + shadow.queue + " rows (alert above " + std::to_string(shadow.queue_alert) + ")";
+    if (tier == "cdc") {
+      text += "; the slot keeps " + shadow.lag + " of log";
+    } else {
+      text += "; the oldest waits for " + shadow.lag;
+    }
+    if (!shadow.workers.empty()) text += "; workers ready " + shadow.workers;
+    text += "; epoch " + std::to_string(shadow.epoch) + "\n";
+  }
+  if (!shadow.slot.name.empty()) {
+    text += "Slot " + shadow.slot.name + " " + (shadow.slot.active ? "is read" : "is read by nobody") +
+            (shadow.slot.wal_status.empty() ? "" : ", wal_status " + shadow.slot.wal_status) + "\n";
+  }
+  if (shadow.tables.empty()) return text;
+  Table tables({"TABLE", "HISTORY", "KEPT", "FINDING"});
+  for (const crds::ShadowTableStatus& table : shadow.tables) {
+    tables.Add({{table.name},
+                {table.shadow},
+                {table.installed ? "yes" : "no", table.installed ? Tone::kGood : Tone::kBad},
+                {table.finding.empty() ? "-" : table.finding}});
+  }
+  return text + "\n" + tables.Render(style);
+}
+
 }  // namespace
 
 Json ToJson(const WhyReport& report) {
-  Json object{{"name", report.name}, {"namespace", report.namespace_}, {"statusIsOld", report.status_is_old}};
+  Json object{{"kind", report.shadow.has_value() ? "ShadowTablePolicy" : "ScaleTierPolicy"},
+              {"name", report.name},
+              {"namespace", report.namespace_},
+              {"statusIsOld", report.status_is_old}};
   Put(object, "tier", report.tier);
   Put(object, "tierSince", report.tier_since);
   Put(object, "nextTier", report.next_tier);
@@ -100,6 +149,7 @@ Json ToJson(const WhyReport& report) {
   for (const GateReport& gate : report.gates) {
     object["gates"].push_back({{"name", gate.name}, {"open", gate.open}, {"message", gate.message}});
   }
+  if (report.shadow.has_value()) PutShadow(object, *report.shadow);
   return object;
 }
 
@@ -122,6 +172,7 @@ std::string Render(const WhyReport& report, const Style& style, WallTime now) {
     text += style.Paint(condition.type + " " + condition.status, good ? Tone::kGood : Tone::kWarning) + " (" +
             condition.reason + ")" + (condition.message.empty() ? "" : ": " + condition.message) + "\n";
   }
+  if (report.shadow.has_value()) text += RenderShadow(*report.shadow, report.tier, style);
   for (const TierReport& tier : report.tiers) text += "\n" + RenderTier(tier, style, now);
   text += "\n";
   Table gates({"GATE", "STATE", "BECAUSE"});

@@ -5,8 +5,6 @@
 #include "cli/plan_report.h"
 #include "controllers/ladder/names.h"
 #include "controllers/scale_tier/names.h"
-#include "controllers/scale_tier/scale_tier_reconciler.h"
-#include "crds/scale_tier_policy_codec.h"
 #include "lib/base/time_format.h"
 #include "lib/kube/json.h"
 
@@ -15,15 +13,14 @@ namespace {
 
 using controllers::kApproveAnnotation;
 using controllers::kPausedAnnotation;
-using controllers::scale_tier::kScaleTierPolicies;
 using Json = nlohmann::json;
 
 constexpr int kTries = 5;
 
-std::vector<std::string> TakingDemands(const crds::ScaleTierPolicySpec& spec) {
+std::vector<std::string> TakingDemands(const Policy& policy) {
   std::vector<std::string> names;
-  for (const crds::TierSpec& tier : spec.tiers) {
-    for (const crds::TriggerSpec& trigger : tier.triggers) {
+  for (const crds::TierRule* tier : policy.tiers()) {
+    for (const crds::TriggerSpec& trigger : tier->triggers) {
       if (trigger.source == crds::Source::kDemand) names.push_back(trigger.rule.name);
     }
   }
@@ -31,6 +28,11 @@ std::vector<std::string> TakingDemands(const crds::ScaleTierPolicySpec& spec) {
 }
 
 kube::ObjectKey KeyOf(const Policy& policy) { return kube::KeyOf(policy.object); }
+
+Result<Policy> ReadAgain(kube::Client& client, const Policy& policy, Deadline deadline) {
+  bool scale = std::holds_alternative<crds::ScaleTierPolicy>(policy.decoded);
+  return ReadPolicy(client, scale ? Kind::kScaleTier : Kind::kShadowTable, KeyOf(policy), deadline);
+}
 
 // The patch from the list as it was read; a missing list tests as null (RFC 6902's test of the API server's library).
 Json DemandPatch(const Json& object, const std::string& trigger, bool off) {
@@ -47,21 +49,6 @@ Json DemandPatch(const Json& object, const std::string& trigger, bool off) {
 
 }  // namespace
 
-Result<Policy> ReadPolicy(kube::Client& client, const kube::ObjectKey& key, Deadline deadline) {
-  Result<Json> object = client.Get(kScaleTierPolicies, key, deadline);
-  if (!object.has_value()) {
-    if (object.error().code != Code::kNotFound) return object.error();
-    // A missing CRD is a 404 too; only the server's words tell them apart.
-    if (object.error().message.find("could not find the requested resource") != std::string::npos) {
-      return MakeError(Code::kNotFound, "this cluster does not know ScaleTierPolicies: install pgtier's CRDs first");
-    }
-    return MakeError(Code::kNotFound,
-                     "there is no ScaleTierPolicy \"" + key.name + "\" in namespace \"" + key.namespace_ + "\"");
-  }
-  PGTIER_ASSIGN_OR_RETURN(crds::ScaleTierPolicy decoded, crds::DecodeScaleTierPolicy(*object));
-  return Policy{*std::move(object), std::move(decoded)};
-}
-
 std::string GitOwner(const Json& object) {
   const Json& metadata = kube::At(object, {"metadata"});
   const Json& annotations = kube::At(metadata, {"annotations"});
@@ -75,22 +62,26 @@ std::string GitOwner(const Json& object) {
 }
 
 Result<Done> Pause(kube::Client& client, const Policy& policy, bool pause, Deadline deadline) {
-  auto found = policy.decoded.meta.annotations.find(kPausedAnnotation);
-  bool paused = found != policy.decoded.meta.annotations.end() && found->second != "false";
+  auto found = policy.meta().annotations.find(kPausedAnnotation);
+  bool paused = found != policy.meta().annotations.end() && found->second != "false";
   Done done;
   done.action = pause ? "pause" : "resume";
   done.changed = paused != pause;
-  done.message = pause ? "paused: pgtier looks and reports, and does nothing" : "resumed: pgtier acts again";
+  bool shadow = std::holds_alternative<crds::ShadowTablePolicy>(policy.decoded);
+  done.message = !pause   ? "resumed: pgtier acts again"
+                 : shadow ? "paused: changes are kept as before; pgtier looks and reports, and acts only where a slot "
+                            "would fill the disk"
+                          : "paused: pgtier looks and reports, and does nothing";
   if (!done.changed) {
     done.message = pause ? "was paused already" : "was not paused";
     return done;
   }
   Json value = pause ? Json("true") : Json();
   Json patch{{"metadata", {{"annotations", {{kPausedAnnotation, value}}}}}};
-  Result<Json> patched = client.MergePatch(kScaleTierPolicies, KeyOf(policy), patch, deadline);
+  Result<Json> patched = client.MergePatch(policy.resource(), KeyOf(policy), patch, deadline);
   if (!patched.has_value()) return patched.error();
   std::string owner = GitOwner(policy.object);
-  if (!owner.empty() && !pause && found != policy.decoded.meta.annotations.end()) {
+  if (!owner.empty() && !pause && found != policy.meta().annotations.end()) {
     done.notes.push_back(owner + " may bring the annotation back if it stands in Git");
   }
   return done;
@@ -98,7 +89,7 @@ Result<Done> Pause(kube::Client& client, const Policy& policy, bool pause, Deadl
 
 Result<Done> Demand(kube::Client& client, const Policy& policy, const std::string& trigger, bool off,
                     Deadline deadline) {
-  std::vector<std::string> names = TakingDemands(policy.decoded.spec);
+  std::vector<std::string> names = TakingDemands(policy);
   if (std::find(names.begin(), names.end(), trigger) == names.end()) {
     std::string known;
     for (const std::string& name : names) known += (known.empty() ? "" : ", ") + name;
@@ -110,7 +101,7 @@ Result<Done> Demand(kube::Client& client, const Policy& policy, const std::strin
   done.action = "demand";
   Policy latest = policy;
   for (int i = 0;; ++i) {
-    const std::vector<std::string>& demands = latest.decoded.spec.demands;
+    const std::vector<std::string>& demands = latest.spec().demands;
     bool on = std::find(demands.begin(), demands.end(), trigger) != demands.end();
     done.changed = on == off;
     if (!done.changed) {
@@ -118,17 +109,17 @@ Result<Done> Demand(kube::Client& client, const Policy& policy, const std::strin
       return done;
     }
     Result<Json> patched =
-        client.JsonPatch(kScaleTierPolicies, KeyOf(latest), DemandPatch(latest.object, trigger, off), deadline);
+        client.JsonPatch(latest.resource(), KeyOf(latest), DemandPatch(latest.object, trigger, off), deadline);
     if (patched.has_value()) break;
     // A test that fails and a value that is refused are both 422; only a list that has changed is worth another try.
-    PGTIER_ASSIGN_OR_RETURN(Policy again, ReadPolicy(client, KeyOf(latest), deadline));
+    PGTIER_ASSIGN_OR_RETURN(Policy again, ReadAgain(client, latest, deadline));
     bool same = kube::At(again.object, {"spec", "demands"}) == kube::At(latest.object, {"spec", "demands"});
     if (same || i == kTries) return patched.error();
     latest = std::move(again);
   }
   done.message = off ? trigger + " is no longer demanded; a tier that was entered stays"
                      : trigger + " is demanded: its tier is entered when the gates allow (kubectl pgtier why " +
-                           latest.decoded.meta.name + ")";
+                           latest.Named() + ")";
   std::string owner = GitOwner(latest.object);
   done.notes.push_back(
       owner.empty() ? "spec.demands was changed in the cluster only; where Git owns this policy, write it there too"
@@ -138,7 +129,7 @@ Result<Done> Demand(kube::Client& client, const Policy& policy, const std::strin
 
 Result<Done> Approve(kube::Client& client, const Policy& policy, const std::string& hash, Deadline deadline) {
   RecordedPlan plan = ReadPlan(policy.object);
-  const std::string& name = policy.decoded.meta.name;
+  const std::string name = policy.Named();
   if (plan.hash.empty()) {
     return MakeError(Code::kFailedPrecondition, "no plan waits for approval; kubectl pgtier why " + name +
                                                     " shows what is missing until one does");
@@ -147,49 +138,53 @@ Result<Done> Approve(kube::Client& client, const Policy& policy, const std::stri
     return MakeError(Code::kFailedPrecondition, "the plan is another one now: its hash is " + plan.hash + ", not " +
                                                     hash + "; look at it again: kubectl pgtier plan " + name);
   }
-  if (policy.decoded.status.observed_generation != policy.decoded.meta.generation) {
+  if (policy.status().observed_generation != policy.meta().generation) {
     return MakeError(Code::kFailedPrecondition,
                      "the operator has not seen the last edit yet, so the plan is of the one before; try again");
   }
   Done done;
   done.action = "approve";
-  auto found = policy.decoded.meta.annotations.find(kApproveAnnotation);
-  done.changed = found == policy.decoded.meta.annotations.end() || found->second != plan.hash;
+  auto found = policy.meta().annotations.find(kApproveAnnotation);
+  done.changed = found == policy.meta().annotations.end() || found->second != plan.hash;
   done.message = done.changed ? "approved plan " + plan.hash : "plan " + plan.hash + " was approved already";
   if (!done.changed) return done;
   // The version: what is approved is what was read.
-  Json patch{{"metadata",
-              {{"resourceVersion", policy.decoded.meta.resource_version},
-               {"annotations", {{kApproveAnnotation, plan.hash}}}}}};
-  Result<Json> patched = client.MergePatch(kScaleTierPolicies, KeyOf(policy), patch, deadline);
+  Json patch{
+      {"metadata",
+       {{"resourceVersion", policy.meta().resource_version}, {"annotations", {{kApproveAnnotation, plan.hash}}}}}};
+  Result<Json> patched = client.MergePatch(policy.resource(), KeyOf(policy), patch, deadline);
   if (patched.has_value()) return done;
   if (patched.error().code != Code::kAborted) return patched.error();
   // Status moves all the time; only another plan matters.
-  PGTIER_ASSIGN_OR_RETURN(Policy again, ReadPolicy(client, KeyOf(policy), deadline));
+  PGTIER_ASSIGN_OR_RETURN(Policy again, ReadAgain(client, policy, deadline));
   return Approve(client, again, plan.hash, deadline);
 }
 
 Result<Done> Promote(kube::Client& client, const Policy& policy, const std::string& replica, bool force, WallTime now,
                      std::string& request, Deadline deadline) {
-  if (!policy.decoded.spec.managed.has_value()) {
+  const auto* scale = std::get_if<crds::ScaleTierPolicy>(&policy.decoded);
+  if (scale == nullptr) {
+    return MakeError(Code::kFailedPrecondition,
+                     "a ShadowTablePolicy has no instances: promote a replica of the ScaleTierPolicy of its database");
+  }
+  if (!scale->spec.managed.has_value()) {
     return MakeError(Code::kFailedPrecondition, "this Postgres is not run by pgtier: promote where it runs");
   }
-  const crds::PromotionStatus& running = policy.decoded.status.promotion;
+  const crds::PromotionStatus& running = scale->status.promotion;
   if (!force && (running.phase == "Fencing" || running.phase == "Returning")) {
     return MakeError(Code::kFailedPrecondition,
                      "a promotion runs already: " + running.to + " in place of " + running.from);
   }
   request = replica + "/" + FormatMicroTime(now) + (force ? "/accept-data-loss" : "");
   Json patch{{"metadata", {{"annotations", {{controllers::scale_tier::kPromoteAnnotation, request}}}}}};
-  Result<Json> patched = client.MergePatch(kScaleTierPolicies, KeyOf(policy), patch, deadline);
+  Result<Json> patched = client.MergePatch(policy.resource(), KeyOf(policy), patch, deadline);
   if (!patched.has_value()) return patched.error();
   Done done;
   done.action = "promote";
   done.message = "asked for " + replica + " to become the primary";
-  auto paused = policy.decoded.meta.annotations.find(kPausedAnnotation);
-  if (paused != policy.decoded.meta.annotations.end() && paused->second != "false") {
-    done.notes.push_back("the policy is paused: nothing happens before kubectl pgtier resume " +
-                         policy.decoded.meta.name);
+  auto paused = policy.meta().annotations.find(kPausedAnnotation);
+  if (paused != policy.meta().annotations.end() && paused->second != "false") {
+    done.notes.push_back("the policy is paused: nothing happens before kubectl pgtier resume " + policy.meta().name);
   }
   return done;
 }
@@ -199,16 +194,17 @@ Result<Done> AwaitPromotion(kube::Client& client, const kube::ObjectKey& key, co
   constexpr Duration kPoll = std::chrono::milliseconds(500);
   std::string last = "the operator has not taken it up";
   while (!deadline.Expired()) {
-    Result<Policy> policy = ReadPolicy(client, key, deadline);
+    Result<Policy> policy = ReadPolicy(client, Kind::kScaleTier, key, deadline);
     if (!policy.has_value() && policy.error().code != Code::kUnavailable) return policy.error();
-    if (policy.has_value() && policy->decoded.status.promotion.request == request) {
-      const crds::PromotionStatus& promotion = policy->decoded.status.promotion;
+    const auto* scale = policy.has_value() ? std::get_if<crds::ScaleTierPolicy>(&policy->decoded) : nullptr;
+    if (scale != nullptr && scale->status.promotion.request == request) {
+      const crds::PromotionStatus& promotion = scale->status.promotion;
       if (promotion.phase == "Done") return Done{"promote", true, promotion.message, {}};
       if (promotion.phase == "Refused" || promotion.phase == "Returned") {
         return MakeError(Code::kFailedPrecondition,
                          (promotion.phase == "Refused" ? "refused: " : "taken back: ") + promotion.message);
       }
-      const crds::Condition* says = crds::FindCondition(policy->decoded.status.conditions, "Promoting");
+      const crds::Condition* says = crds::FindCondition(scale->status.conditions, "Promoting");
       last = says == nullptr ? promotion.phase : says->message;
     }
     SleepFor(kPoll, {});

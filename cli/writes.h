@@ -4,8 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "cli/options.h"
-#include "crds/scale_tier_policy.h"
+#include "cli/policy.h"
 #include "lib/base/clock.h"
 #include "lib/base/result.h"
 #include "lib/kube/client.h"
@@ -19,14 +18,6 @@ struct Done {
   std::string message;
   std::vector<std::string> notes;  // What the caller should know besides.
 };
-
-// A policy as read, in both forms.
-struct Policy {
-  nlohmann::json object;
-  crds::ScaleTierPolicy decoded;
-};
-// Errors: kNotFound says the policy's name and namespace; others as the client's.
-Result<Policy> ReadPolicy(kube::Client& client, const kube::ObjectKey& key, Deadline deadline);
 
 Result<Done> Pause(kube::Client& client, const Policy& policy, bool pause, Deadline deadline);
 

@@ -79,7 +79,8 @@ TEST_F(Commands, WhyAndPlanReadThePolicy) {
 TEST_F(Commands, TheNamespaceIsTheContextsWhereNoneIsGiven) {
   Ran other = RunAs(server().kubeconfig(), "", {"why", "dev"});
   EXPECT_EQ(other.code, 1);
-  EXPECT_THAT(other.err, HasSubstr("there is no ScaleTierPolicy \"dev\" in namespace \"default\""));
+  EXPECT_THAT(other.err,
+              HasSubstr("there is no ScaleTierPolicy and no ShadowTablePolicy \"dev\" in namespace \"default\""));
   std::string copy = server().kubeconfig() + "." + namespace_name();
   std::filesystem::copy_file(server().kubeconfig(), copy);
   server().Kubectl({"config", "--kubeconfig=" + copy, "set-context", "mine", "--cluster=test", "--user=admin",
@@ -186,11 +187,37 @@ TEST_F(Commands, WhatGitOwnsIsSaid) {
               HasSubstr("note: Argo CD owns this policy: write spec.demands in Git"));
 }
 
+TEST_F(Commands, AShadowTablePolicyIsServedByTheSameCommands) {
+  ASSERT_EQ(Refusal(Example("audit-dev")), "");
+  const kube::ObjectKey key{namespace_name(), "audit-dev"};
+  auto live = [&] { return *client()->Get(kShadowTablePolicies, key, Soon()); };
+  EXPECT_THAT(Run({"why", "audit-dev"}).out, HasSubstr("kubectl pgtier demand shadowtables/audit-dev by-hand"));
+  EXPECT_EQ(Json::parse(Run({"why", "shadowtables/audit-dev", "-o", "json"}).out)["kind"], "ShadowTablePolicy");
+  EXPECT_THAT(Run({"plan", "audit-dev"}).out, HasSubstr("no tier runs yet; next is triggers"));
+  EXPECT_EQ(Run({"pause", "audit-dev"}).out,
+            "shadowtablepolicy/audit-dev: paused: changes are kept as before; pgtier looks and reports, and acts only "
+            "where a slot would fill the disk\n");
+  EXPECT_EQ(live()["metadata"]["annotations"]["pgtier.dev/paused"], "true");
+  EXPECT_EQ(Run({"resume", "audit-dev"}).code, 0);
+  EXPECT_EQ(Run({"demand", "shtp/audit-dev", "by-hand"}).code, 0);
+  EXPECT_EQ(live()["spec"]["demands"], Json::array({"by-hand"}));
+  EXPECT_THAT(Run({"approve", "audit-dev", "--current"}).err, HasSubstr("kubectl pgtier why shadowtables/audit-dev"));
+  Json status{
+      {"metadata", {{"namespace", key.namespace_}, {"name", key.name}}},
+      {"status", {{"observedGeneration", live()["metadata"]["generation"]}, {"plan", {{"hash", "3f9c2a7711d0e5b8"}}}}}};
+  ASSERT_TRUE(client()->ApplyStatus(kShadowTablePolicies, status, Soon()).has_value());
+  EXPECT_EQ(Run({"approve", "audit-dev", "3f9c2a7711d0e5b8"}).code, 0);
+  EXPECT_EQ(live()["metadata"]["annotations"]["pgtier.dev/approve"], "3f9c2a7711d0e5b8");
+  EXPECT_THAT(Run({"promote", "audit-dev", "audit-dev-2"}).err, HasSubstr("has no instances"));
+  EXPECT_THAT(Run({"why", "scaletiers/audit-dev"}).err, HasSubstr("there is no ScaleTierPolicy \"audit-dev\""));
+}
+
 TEST_F(Commands, WhatIsNotThereIsOneAndWords) {
   Ran missing = Run({"why", "nobody"});
   EXPECT_EQ(missing.code, 1);
   EXPECT_EQ(missing.out, "");
-  EXPECT_EQ(missing.err, "error: there is no ScaleTierPolicy \"nobody\" in namespace \"" + namespace_name() + "\"\n");
+  EXPECT_EQ(missing.err, "error: there is no ScaleTierPolicy and no ShadowTablePolicy \"nobody\" in namespace \"" +
+                             namespace_name() + "\"\n");
   EXPECT_EQ(RunAs("/nowhere", "x", {"why", "dev"}).code, 1);
   EXPECT_EQ(Run({"why"}).code, 2);
 }

@@ -41,7 +41,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
      {"lib/base", "lib/http", "lib/kube", "lib/observe", "core", "crds", "controllers/ladder", "controllers/runtime",
       "controllers/scale_tier", "controllers/shadow_table"}},
     {"workers", {"lib/base", "lib/http", "lib/postgres", "shadow", "workers/cdc"}},
-    {"cli", {"lib/base", "lib/http", "lib/kube", "core", "crds", "controllers/ladder", "controllers/scale_tier"}},
+    {"cli", {"lib/base", "lib/http", "lib/kube", "core", "crds", "controllers/ladder", "controllers/scale_tier", "controllers/shadow_table"}},
     {"demo/load", {"lib/base", "lib/postgres"}},
 };
 

@@ -53,6 +53,27 @@ TEST(Options, EachCommandTakesItsOwn) {
   EXPECT_TRUE(Parse({"approve", "kyoyu", "--current"}).options.current);
 }
 
+TEST(Options, TheKindOfAPolicyIsNamedAsWithKubectl) {
+  struct Case {
+    const char* name;
+    Kind kind;
+  };
+  for (const Case& each : {Case{"kyoyu-audit", Kind::kAny}, Case{"shadowtables/kyoyu-audit", Kind::kShadowTable},
+                           Case{"shtp/kyoyu-audit", Kind::kShadowTable},
+                           Case{"shadowtablepolicies.pgtier.dev/kyoyu-audit", Kind::kShadowTable},
+                           Case{"scaletier/kyoyu-audit", Kind::kScaleTier}}) {
+    Parsed parsed = Parse({"why", each.name});
+    ASSERT_FALSE(parsed.code.has_value()) << parsed.err;
+    EXPECT_EQ(parsed.options.kind, each.kind) << each.name;
+    EXPECT_EQ(parsed.options.name, "kyoyu-audit");
+  }
+  for (const char* wrong : {"pods/kyoyu", "shadowtables.apps/kyoyu", "shadowtables/", "shadowtables/a/b"}) {
+    Parsed parsed = Parse({"why", wrong});
+    EXPECT_EQ(parsed.code, kBadCommand) << wrong;
+    EXPECT_THAT(parsed.err, HasSubstr("NAME")) << wrong;
+  }
+}
+
 TEST(Options, AWrongCommandLineIsTwoAndSaysWhatIsWrong) {
   struct Case {
     std::vector<const char*> arguments;
