@@ -35,6 +35,7 @@ unit_and_integration() {
   KUBEBUILDER_ASSETS=$(testbed/programs.sh etcd kube-apiserver kubectl)
   export KUBEBUILDER_ASSETS
   testbed/rootfs.sh 17 >/dev/null
+  testbed/promtool.sh >/dev/null
 
   step "compile (dev)"
   compile dev

@@ -95,6 +95,14 @@ void ExportLadder(const LadderPass& pass, const crds::LadderStatus& status, cons
     labels[name] = value;
     return labels;
   };
+  auto holds = [&](const char* type) {
+    const crds::Condition* condition = crds::FindCondition(status.conditions, type);
+    return condition != nullptr && condition->status == "True" ? 1 : 0;
+  };
+  metrics.Set("pgtier_stalled", "1 while a person must act: the condition Stalled.", policy, holds("Stalled"));
+  metrics.Set("pgtier_degraded", "1 while it serves, and not as it should: the condition Degraded.", policy,
+              holds("Degraded"));
+  metrics.Set("pgtier_paused", "1 while the policy is paused.", policy, pass.paused ? 1 : 0);
   for (const core::Tier& tier : pass.ladder.tiers) {
     metrics.Set("pgtier_tier", "1 for the tier that runs, 0 for the others.", with("tier", tier.name),
                 tier.name == status.tier ? 1 : 0);

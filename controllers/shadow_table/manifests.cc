@@ -139,6 +139,7 @@ Json RenderWorker(const ManifestContext& context) {
     pod["containers"][0]["volumeMounts"].push_back({{"name", "spill"}, {"mountPath", kSpillFolder}});
     pod["volumes"].push_back({{"name", "spill"}, {"emptyDir", Json::object()}});
   }
+  const Json scraped{{"prometheus.io/scrape", "true"}, {"prometheus.io/port", std::to_string(kWorkerPort)}};
   return {{"apiVersion", "apps/v1"},
           {"kind", "Deployment"},
           {"metadata", ObjectMeta(context, false)},
@@ -146,7 +147,7 @@ Json RenderWorker(const ManifestContext& context) {
            {{"replicas", context.workers},
             {"strategy", strategy},
             {"selector", {{"matchLabels", match}}},
-            {"template", {{"metadata", {{"labels", labels}}}, {"spec", pod}}}}}};
+            {"template", {{"metadata", {{"labels", labels}, {"annotations", scraped}}}, {"spec", pod}}}}}};
 }
 
 }  // namespace pgtier::controllers::shadow_table

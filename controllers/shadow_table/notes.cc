@@ -6,6 +6,12 @@ std::vector<Note> MakeNotes(const crds::ShadowTablePolicyStatus& before, const c
   std::vector<Note> notes;
   NoteTiers(before, after, notes);
   NoteConditions(before, after, notes);
+  const crds::Condition* ddl = crds::FindCondition(after.conditions, "DdlNotFollowed");
+  const crds::Condition* ddl_before = crds::FindCondition(before.conditions, "DdlNotFollowed");
+  bool told = ddl_before != nullptr && ddl != nullptr && ddl_before->message == ddl->message;
+  if (ddl != nullptr && ddl->reason == "ColumnsChanged" && !told) {
+    notes.push_back({true, "DdlNotFollowed", ddl->message});
+  }
   for (const crds::ShadowTableStatus& table : after.tables) {
     bool was = false;
     for (const crds::ShadowTableStatus& each : before.tables) was = was || (each.name == table.name && each.installed);
@@ -16,6 +22,42 @@ std::vector<Note> MakeNotes(const crds::ShadowTablePolicyStatus& before, const c
   }
   return notes;
 }
+
+namespace {
+
+// Of the tier that runs, and of one that has something left to write.
+void ExportWorkers(const Outcome& outcome, const Labels& policy, Metrics& metrics) {
+  const shadow::State& state = *outcome.seen.state;
+  const bool notify = state.tier == shadow::Tier::kNotify || state.draining || state.queue_depth > 0;
+  const bool cdc = state.tier == shadow::Tier::kCdc || (state.checkpoint.has_value() && !state.checkpoint->ended);
+  int ready = (notify ? outcome.seen.worker.ready : 0) + (cdc ? outcome.seen.cdc.ready : 0);
+  int wanted = (notify ? outcome.workers : 0) + (cdc ? 1 : 0);
+  metrics.Set("pgtier_shadow_workers_ready", "Workers that are ready, of those that are needed.", policy, ready);
+  metrics.Set("pgtier_shadow_workers_wanted", "Workers that are needed.", policy, wanted);
+}
+
+void ExportSlot(const Outcome& outcome, const Labels& policy, Metrics& metrics) {
+  const shadow::SlotState& slot = outcome.seen.state->slot;
+  auto labels = [&](const std::string& name) {
+    Labels own = policy;
+    own["slot"] = name;
+    return own;
+  };
+  // The last figures of a slot that is gone would look like one that is there.
+  const std::string& before = outcome.policy.status.slot.name;
+  if (!before.empty() && (!slot.exists || before != outcome.resolved.spec.slot)) metrics.Forget(labels(before));
+  if (!slot.exists) return;
+  const Labels series = labels(outcome.resolved.spec.slot);
+  metrics.Set("pgtier_shadow_slot_retained_bytes", "WAL that the server keeps for the slot.", series,
+              static_cast<double>(slot.retained_bytes));
+  if (outcome.resolved.max_retained_wal.has_value()) {
+    metrics.Set("pgtier_shadow_slot_limit_bytes", "WAL at which cdc is left: maxRetainedWAL.", series,
+                *outcome.resolved.max_retained_wal);
+  }
+  metrics.Set("pgtier_shadow_slot_active", "1 while somebody reads the slot.", series, slot.active ? 1 : 0);
+}
+
+}  // namespace
 
 Labels MetricLabels(const crds::Meta& policy) {
   return {{"namespace", policy.namespace_}, {"shadow_policy", policy.name}};
@@ -41,7 +83,8 @@ void ExportMetrics(const Outcome& outcome, const crds::ShadowTablePolicyStatus& 
               std::chrono::duration<double>(state.oldest).count());
   metrics.Set("pgtier_shadow_dead_letters", "Changes that could not be written into a history.", policy,
               static_cast<double>(state.dead_letters));
-  metrics.Set("pgtier_shadow_workers_ready", "Workers that are ready.", policy, outcome.seen.worker.ready);
+  ExportWorkers(outcome, policy, metrics);
+  ExportSlot(outcome, policy, metrics);
 }
 
 }  // namespace pgtier::controllers::shadow_table
