@@ -65,7 +65,19 @@ struct ShadowSlotStatus {
   bool operator==(const ShadowSlotStatus&) const = default;
 };
 
+// The application's table of events.
+struct AuditEventsStatus {
+  std::string table;  // Empty: the policy names none.
+  bool exists = false;
+  std::string rows;     // In words, by the planner's statistics.
+  std::string finding;  // What is wrong with it, in words; empty: nothing.
+
+  bool operator==(const AuditEventsStatus&) const = default;
+};
+
 struct ShadowTablePolicyStatus : LadderStatus {
+  std::string database;  // "kyoyu-primary.data.svc:5432/kyoyu"
+  AuditEventsStatus audit_events;
   int64_t epoch = 0;
   ShadowSummary summary;
   std::vector<ShadowTableStatus> tables;

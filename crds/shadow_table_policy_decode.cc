@@ -55,6 +55,9 @@ ShadowTablePolicyStatus DecodeShadowStatus(const FieldReader& field) {
     status.tables.push_back(
         {item.String("name"), item.String("shadow"), item.Bool("installed"), item.String("finding")});
   });
+  status.database = field.String("database");
+  FieldReader audit = field.Child("auditEvents");
+  status.audit_events = {audit.String("table"), audit.Bool("exists"), audit.String("rows"), audit.String("finding")};
   FieldReader slot = field.Child("slot");
   status.slot = {slot.String("name"), slot.String("walStatus"), slot.Bool("active")};
   return status;

@@ -29,7 +29,14 @@ Json EncodeStatus(const ShadowTablePolicyStatus& status) {
   Json object = EncodeLadderStatus(status);
   object["summary"] = EncodeShadowSummary(status.summary);
   if (status.epoch > 0) object["epoch"] = status.epoch;
+  Put(object, "database", status.database);
   PutList(object, "tables", status.tables, EncodeTable);
+  if (!status.audit_events.table.empty()) {
+    Json& audit =
+        object["auditEvents"] = {{"table", status.audit_events.table}, {"exists", status.audit_events.exists}};
+    Put(audit, "rows", status.audit_events.rows);
+    Put(audit, "finding", status.audit_events.finding);
+  }
   if (!status.slot.name.empty()) {
     Json& slot = object["slot"] = {{"name", status.slot.name}, {"active", status.slot.active}};
     Put(slot, "walStatus", status.slot.wal_status);

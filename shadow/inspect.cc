@@ -105,6 +105,33 @@ Status ReadTables(Connection& connection, const Spec& spec, State& state, Deadli
   return {};
 }
 
+// Where no event trigger carries changes of columns over in their own transaction, what has changed is told by name.
+Status ReadDrifts(Connection& connection, const Spec& spec, State& state, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(auto follows,
+                          Value(connection,
+                                "SELECT count(*) = 2 FROM pg_event_trigger WHERE evtname IN ('pgtier_shadow_ddl',"
+                                " 'pgtier_shadow_drop') AND evtenabled <> 'D'",
+                                {}, deadline));
+  state.follows_ddl = follows == "t";
+  PGTIER_ASSIGN_OR_RETURN(
+      auto rows,
+      connection.Query(
+          "SELECT format('%I.%I', t.source_schema, t.source_name) AS source, CASE WHEN c.oid IS NULL THEN 'the table is"
+          " gone' ELSE d.what END AS what FROM pgtier.shadow_tables AS t LEFT JOIN pg_class AS c ON c.oid = t.source"
+          " CROSS JOIN LATERAL (SELECT string_agg(CASE WHEN k.attnum IS NULL THEN format('%I added', f.name)"
+          "   WHEN f.attnum IS NULL THEN format('%I dropped', k.name)"
+          "   WHEN k.name <> f.name THEN format('%I renamed to %I', k.name, f.name)"
+          "   ELSE format('%I now of type %s', f.name, format_type(f.type, -1)) END, ', '"
+          "   ORDER BY coalesce(f.attnum, k.attnum)) AS what"
+          "  FROM (SELECT * FROM pgtier.shadow_columns WHERE table_id = t.id) AS k"
+          "  FULL JOIN pgtier.shadow_source_columns(t.source) AS f USING (attnum)"
+          "  WHERE k.name IS DISTINCT FROM f.name OR k.type IS DISTINCT FROM f.type) AS d"
+          " WHERE t.policy = $1 AND t.installed AND d.what IS NOT NULL ORDER BY 1",
+          {spec.policy}, deadline));
+  for (const Row& row : rows) state.drifts.push_back({TextOrEmpty(row, "source"), TextOrEmpty(row, "what")});
+  return {};
+}
+
 Status ReadCdc(Connection& connection, const Spec& spec, State& state, Deadline deadline) {
   PGTIER_ASSIGN_OR_RETURN(
       auto marks, connection.Query("SELECT *, extract(epoch FROM clock_timestamp() - updated_at) AS age,"
@@ -157,6 +184,7 @@ Result<State> Inspect(Connection& connection, const Spec& spec, Deadline deadlin
   PGTIER_ASSIGN_OR_RETURN(bool found, ReadPolicy(connection, spec, state, deadline));
   if (!found) return state;
   PGTIER_RETURN_IF_ERROR(ReadTables(connection, spec, state, deadline));
+  PGTIER_RETURN_IF_ERROR(ReadDrifts(connection, spec, state, deadline));
   PGTIER_RETURN_IF_ERROR(ReadCdc(connection, spec, state, deadline));
   return state;
 }

@@ -87,6 +87,12 @@ struct CheckpointState {
   double age_seconds = 0;   // since it was written
 };
 
+// A source whose columns are others than its history knows.
+struct Drift {
+  std::string source;
+  std::string what;  // "phone added, fax dropped"
+};
+
 struct State {
   bool installed = false;  // the policy is known to the database
   std::string version;     // of the SQL that is installed; InstalledVersion() is this program's
@@ -100,6 +106,8 @@ struct State {
   Duration oldest{};        // age of the oldest of them
   SlotState slot;
   std::optional<CheckpointState> checkpoint;
+  bool follows_ddl = true;        // event triggers carry changes of the sources' columns over; else Install does
+  std::vector<Drift> drifts;      // what of them no history has followed yet
   double notify_queue_usage = 0;  // pg_notification_queue_usage(): 0 to 1
   int64_t dead_letters = 0;
 };

@@ -6,8 +6,6 @@
 namespace pgtier::controllers {
 namespace {
 
-constexpr size_t kHistoryLength = 10;
-
 crds::Observation Observe(const core::Trigger& trigger, const core::TriggerMemory& memory) {
   crds::Observation seen;
   seen.name = trigger.name;

@@ -11,6 +11,9 @@
 
 namespace pgtier::controllers {
 
+// As many tier changes as status.history keeps.
+inline constexpr size_t kHistoryLength = 10;
+
 // What a pass came to, as far as the ladder goes.
 struct LadderPass {
   const crds::Meta& meta;

@@ -307,19 +307,27 @@ void AskExternalServers(const crds::ExternalPostgres& external, const ExternalAc
   MeasureLags(followers, primary, std::min(longest_lag, kLongestWait), stop);
 }
 
+Result<ExternalSecrets> ReadExternalSecrets(kube::Client& client, const std::string& namespace_,
+                                            const crds::ExternalPostgres& external, Deadline deadline,
+                                            const std::stop_token& stop) {
+  SecretReader reader(client, namespace_, deadline, stop);
+  PGTIER_ASSIGN_OR_RETURN(ExternalAccess access, ReadAccess(reader, external));
+  return ExternalSecrets{std::move(access), reader.trouble()};
+}
+
 Status AskExternal(kube::Client& client, const crds::ScaleTierPolicy& policy, const HostCheck& check,
                    Duration longest_lag, Seen& seen, Deadline deadline, const std::stop_token& stop) {
   const crds::ExternalPostgres& external = *policy.spec.external;
   ListServers(external, seen);
-  SecretReader reader(client, policy.meta.namespace_, deadline, stop);
-  PGTIER_ASSIGN_OR_RETURN(ExternalAccess access, ReadAccess(reader, external));
-  if (reader.trouble().has_value()) {
-    NotePrimary(*reader.trouble(), seen.primary);
+  PGTIER_ASSIGN_OR_RETURN(ExternalSecrets secrets,
+                          ReadExternalSecrets(client, policy.meta.namespace_, external, deadline, stop));
+  if (secrets.trouble.has_value()) {
+    NotePrimary(*secrets.trouble, seen.primary);
     return {};
   }
   if (!seen.credentials.has_value()) seen.credentials.emplace();
-  seen.credentials->external = access;
-  AskExternalServers(external, access, check, longest_lag, seen, deadline, stop);
+  seen.credentials->external = secrets.access;
+  AskExternalServers(external, secrets.access, check, longest_lag, seen, deadline, stop);
   return {};
 }
 

@@ -119,6 +119,14 @@ class Step {
     });
   }
 
+  Status operator()(const MakeAuditEvents&) {
+    log::Info("making the table of events", {{"table", resolved_.audit_events}});
+    std::string reader = seen_.database.monitor.has_value() ? seen_.database.monitor->user : "";
+    return InDatabase([&](postgres::Connection& admin, Deadline by) {
+      return shadow::MakeAuditEvents(admin, resolved_.audit_events, resolved_.spec.tables.front().source, reader, by);
+    });
+  }
+
   Status operator()(const AskDrained&) {
     return InDatabase([&](postgres::Connection& admin, Deadline by) -> Status {
       PGTIER_ASSIGN_OR_RETURN(bool drained, shadow::Drained(admin, resolved_.spec, by));

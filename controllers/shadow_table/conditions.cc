@@ -70,7 +70,59 @@ Saying SayDegraded(const Outcome& outcome) {
             "rows wait in the queue for " + FormatDuration(std::chrono::round<std::chrono::seconds>(state.oldest)) +
                 "; " + std::to_string(worker.ready) + " of " + std::to_string(outcome.workers) + " workers run"};
   }
+  if (outcome.seen.audit_events.has_value() && !outcome.seen.audit_events->finding.empty()) {
+    return {kTrue, "AuditEventsNotFit", "auditEvents: " + outcome.seen.audit_events->finding};
+  }
   return {kFalse, "AsSpecified", ""};
+}
+
+constexpr char kColumnsChanged[] = "ColumnsChanged";
+constexpr char kLastChange[] = "; last seen: ";
+
+// Without event triggers a change of a source's columns is carried over by the pass that sees it: what was written
+// until then was written as the source was before, or not at all.
+Saying SayDdl(const Outcome& outcome) {
+  const crds::Condition* before = crds::FindCondition(outcome.policy.status.conditions, "DdlNotFollowed");
+  if (!outcome.seen.state.has_value() || !outcome.seen.state->installed) {
+    if (before != nullptr) return {before->status, before->reason, before->message};
+    return {kFalse, "NotInstalled", ""};
+  }
+  const shadow::State& state = *outcome.seen.state;
+  std::vector<std::string> changed;
+  for (const shadow::Drift& drift : state.drifts) changed.push_back(drift.source + ": " + drift.what);
+  if (!changed.empty()) {
+    bool fixed = state.tier == shadow::Tier::kCdc;
+    return {
+        kTrue, kColumnsChanged,
+        Join(changed) + (fixed ? "; in tier cdc tables can't be changed: go back to triggers (spec.pin: triggers)"
+                               : "; the histories follow at this pass, and changes that were made until then lack it")};
+  }
+  if (state.follows_ddl) return {kFalse, "EventTriggers", ""};
+  std::string last;
+  if (before != nullptr && before->reason == kColumnsChanged) {
+    last = kLastChange + before->message.substr(0, before->message.find("; the histories follow"));
+  } else if (before != nullptr && before->message.find(kLastChange) != std::string::npos) {
+    last = before->message.substr(before->message.find(kLastChange));
+  }
+  return {kTrue, "NoEventTriggers",
+          outcome.seen.database.admin.user +
+              " is no superuser: changes of the sources' columns are seen up to 15 s later, and rows written meanwhile "
+              "may lack them, or be refused where a column is gone. Take a table out of the policy, change it, put it "
+              "back" +
+              last};
+}
+
+// A pause keeps nothing from being recorded, and no slot that fills the disk.
+Saying SayPausedButGuarded(const Outcome& outcome) {
+  Saying saying = SayPaused(outcome.Ladder());
+  if (saying.status != kTrue) return saying;
+  if (!outcome.plan.actions.empty() || !outcome.plan.waiting_for.empty()) {
+    saying.message += "; tier cdc is left all the same, for a slot must not fill the disk";
+    if (!outcome.plan.waiting_for.empty()) saying.message += ": waiting for " + outcome.plan.waiting_for;
+  } else {
+    saying.message += ": changes are kept as before, tiers and tables stay as they are";
+  }
+  return saying;
 }
 
 }  // namespace
@@ -85,7 +137,8 @@ std::vector<crds::Condition> MakeConditions(const Outcome& outcome, const crds::
                          {"ApprovalRequired", SayApproval(pass, status, "shadowtables")},
                          {"MetricsAvailable", SayMetrics(pass, status)},
                          {"Degraded", SayDegraded(outcome)},
-                         {"Paused", SayPaused(pass)},
+                         {"DdlNotFollowed", SayDdl(outcome)},
+                         {"Paused", SayPausedButGuarded(outcome)},
                          {core::kNotAvailable, SayNotAvailable(outcome.resolved.Fields())}},
                         pass, status, before);
 }

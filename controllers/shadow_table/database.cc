@@ -6,6 +6,7 @@
 #include "controllers/ladder/readings.h"
 #include "controllers/scale_tier/names.h"
 #include "controllers/scale_tier/observe.h"
+#include "controllers/scale_tier/observe_external.h"
 #include "controllers/scale_tier/observe_postgres.h"
 #include "lib/base/sha256.h"
 
@@ -42,15 +43,20 @@ Result<Database> DatabaseFinder::Find(const crds::ShadowTablePolicy& policy, Dea
                                       const std::stop_token& stop) {
   const std::string& namespace_ = policy.meta.namespace_;
   if (policy.spec.database_name.empty()) return OfSecret(namespace_, policy.spec.connection_secret, deadline, stop);
-  return OfPolicy({namespace_, policy.spec.database_name}, deadline, stop);
+  return OfPolicy({namespace_, policy.spec.database_name}, policy.status.database, deadline, stop);
 }
 
-Result<Database> DatabaseFinder::OfPolicy(const kube::ObjectKey& key, Deadline deadline, const std::stop_token& stop) {
+Result<Database> DatabaseFinder::OfPolicy(const kube::ObjectKey& key, const std::string& known, Deadline deadline,
+                                          const std::stop_token& stop) {
   std::shared_ptr<const crds::ScaleTierPolicy> of = lookup_(key);
-  if (of != nullptr && of->spec.external.has_value()) {
-    return Unusable(core::kNotAvailable,
-                    "spec.databaseRef: ScaleTierPolicy " + key.name +
-                        " has an external Postgres; name it by spec.connectionSecret for now",
+  if (of != nullptr && of->spec.external.has_value()) return OfExternal(*of, deadline, stop);
+  const std::string own = scale_tier::PrimaryService(key.name) + "." + key.namespace_ + ".svc";
+  if (of == nullptr && !known.empty() && !known.starts_with(own)) {
+    // It ran elsewhere, and goes on there, with triggers and perhaps a slot.
+    return Unusable("DatabaseRefNotFound",
+                    "ScaleTierPolicy " + key.name + " is gone, by which " + known +
+                        " was reached: create it again with that external Postgres. To delete this policy without it, "
+                        "drop its slot there by hand, if it has one, and then the policy's finalizer",
                     true);
   }
   // A policy that was deleted and retained leaves its Postgres, and all that is needed to reach it.
@@ -79,10 +85,47 @@ Result<Database> DatabaseFinder::OfPolicy(const kube::ObjectKey& key, Deadline d
   Database database;
   database.admin = scale_tier::ConnectTo(peer, credentials.AsSuperuser(), name);
   database.monitor = scale_tier::ConnectTo(peer, credentials.AsMonitor(), name);
-  database.worker = {scale_tier::PrimaryService(key.name) + "." + key.namespace_ + ".svc", kPostgresPort,
-                     primary->encrypted ? "verify-full" : "prefer", credentials.tls.Trust(),
+  database.worker = {own, kPostgresPort, primary->encrypted ? "verify-full" : "prefer", credentials.tls.Trust(),
                      WorkerPassword(credentials.superuser)};
   return database;
+}
+
+Result<Database> DatabaseFinder::OfExternal(const crds::ScaleTierPolicy& of, Deadline deadline,
+                                            const std::stop_token& stop) {
+  const crds::ExternalPostgres& external = *of.spec.external;
+  const std::string whose = "ScaleTierPolicy " + of.meta.name + ": ";
+  PGTIER_ASSIGN_OR_RETURN(scale_tier::ExternalSecrets secrets,
+                          scale_tier::ReadExternalSecrets(*client_, of.meta.namespace_, external, deadline, stop));
+  if (secrets.trouble.has_value()) {
+    return Unusable(secrets.trouble->reason, whose + secrets.trouble->message, secrets.trouble->needs_person);
+  }
+  const scale_tier::ExternalAccess& access = secrets.access;
+  Result<std::string> address = check_(external.host, deadline);
+  if (!address.has_value()) {
+    scale_tier::Trouble trouble =
+        scale_tier::ExplainExternal(address.error(), external, external.host, access.admin, external.admin_secret);
+    return Unusable(trouble.reason, whose + trouble.message, trouble.needs_person);
+  }
+  auto connect = [&](const scale_tier::Login& login) {
+    return scale_tier::ConnectToExternal(external, access, login, external.host, *address, external.port);
+  };
+  Database database;
+  database.admin = connect(access.admin);
+  database.worker = {external.host, external.port, external.ssl_mode, access.ca_pem,
+                     WorkerPassword(access.admin.password)};
+  if (access.own_monitor) {
+    database.monitor = connect(access.monitor);
+  } else {
+    database.no_monitor =
+        "MonitorSecretMissing: sql triggers run as the role of spec.postgres.external.monitorSecret of " + whose +
+        "set it";
+  }
+  return database;
+}
+
+std::string PlaceOf(const Database& database) {
+  if (database.worker.host.empty()) return "";
+  return database.worker.host + ":" + std::to_string(database.worker.port) + "/" + database.admin.database;
 }
 
 Result<Database> DatabaseFinder::OfSecret(const std::string& namespace_, const std::string& secret, Deadline deadline,

@@ -38,6 +38,9 @@ struct Database {
   WorkerPeer worker;
 };
 
+// How status names it: "kyoyu-primary.data.svc:5432/kyoyu".
+std::string PlaceOf(const Database& database);
+
 class DatabaseFinder {
  public:
   using ScaleTierLookup = std::function<std::shared_ptr<const crds::ScaleTierPolicy>(const kube::ObjectKey&)>;
@@ -51,7 +54,10 @@ class DatabaseFinder {
   Result<Database> Find(const crds::ShadowTablePolicy& policy, Deadline deadline, const std::stop_token& stop);
 
  private:
-  Result<Database> OfPolicy(const kube::ObjectKey& key, Deadline deadline, const std::stop_token& stop);
+  // `known`: status.database of the policy that asks.
+  Result<Database> OfPolicy(const kube::ObjectKey& key, const std::string& known, Deadline deadline,
+                            const std::stop_token& stop);
+  Result<Database> OfExternal(const crds::ScaleTierPolicy& of, Deadline deadline, const std::stop_token& stop);
   Result<Database> OfSecret(const std::string& namespace_, const std::string& secret, Deadline deadline,
                             const std::stop_token& stop);
 

@@ -73,6 +73,11 @@ Status AskDatabase(const crds::ShadowTablePolicy& policy, const Resolved& resolv
   }
   seen.state = std::move(state);
   if (policy.meta.deleting) return {};
+  if (!resolved.audit_events.empty()) {
+    std::string reader = seen.database.monitor.has_value() ? seen.database.monitor->user : "";
+    PGTIER_ASSIGN_OR_RETURN(seen.audit_events,
+                            shadow::InspectAuditEvents(connection, resolved.audit_events, reader, patience));
+  }
   auto preflight = [&](shadow::Tier tier) {
     std::string name(shadow::TierName(tier));
     seen.preflights.emplace(name, shadow::Preflight(connection, spec, tier, patience));

@@ -4,6 +4,7 @@
 
 #include "controllers/ladder/rendering.h"
 #include "controllers/shadow_table/names.h"
+#include "core/words.h"
 #include "lib/kube/json.h"
 
 namespace pgtier::controllers::shadow_table {
@@ -43,6 +44,24 @@ class Planner {
       EnterNotify();
     } else {
       EnterTriggers();
+    }
+    // Nothing else waits for it.
+    if (plan_.actions.empty() && seen_.audit_events.has_value() && seen_.audit_events->Unmade()) {
+      plan_.actions.emplace_back(MakeAuditEvents{});
+    }
+    return plan_;
+  }
+
+  Plan Guard(bool entering) {
+    if (!seen_.state.has_value() || seen_.held_slot.empty()) return plan_;
+    const shadow::State& state = *seen_.state;
+    std::string danger = SlotDanger(state.slot, context_.resolved);
+    if (state.tier == Tier::kCdc) {
+      if (danger.empty()) return plan_;
+      Leave(Tier::kCdc);
+      plan_.waiting_for = "triggers to write into the histories, because " + danger;
+    } else if (!entering || !danger.empty() || !Ended()) {
+      FinishCdc();
     }
     return plan_;
   }
@@ -294,16 +313,21 @@ bool IsInstalled(const shadow::State& state, const shadow::Spec& spec) {
 
 std::string SlotDanger(const shadow::SlotState& slot, const Resolved& resolved) {
   if (!slot.exists) return "slot " + resolved.spec.slot + " is gone";
-  if (slot.wal_status == "lost" || slot.wal_status == "unreserved") {
-    return "the server throws away WAL of slot " + resolved.spec.slot + " (wal_status " + slot.wal_status + ")";
-  }
   auto retained = static_cast<double>(slot.retained_bytes);
+  auto bytes = [](double number) { return core::FormatValue(number, core::Unit::kBytes); };
+  if (slot.wal_status == "lost" || slot.wal_status == "unreserved") {
+    return "the server throws away WAL of slot " + resolved.spec.slot + " (wal_status " + slot.wal_status +
+           "), which kept " + bytes(retained);
+  }
   if (resolved.max_retained_wal.has_value() && retained > *resolved.max_retained_wal) {
-    return "slot " + resolved.spec.slot + " keeps more WAL than maxRetainedWAL";
+    return "slot " + resolved.spec.slot + " keeps " + bytes(retained) + " of WAL, more than maxRetainedWAL, " +
+           bytes(*resolved.max_retained_wal);
   }
   // A quarter of what the server would keep is left for the way back.
   if (slot.safe_wal_size.has_value() && static_cast<double>(*slot.safe_wal_size) < retained / 3) {
-    return "slot " + resolved.spec.slot + " comes near max_slot_wal_keep_size";
+    return "slot " + resolved.spec.slot + " keeps " + bytes(retained) +
+           " of WAL, which comes near max_slot_wal_keep_size: " + bytes(static_cast<double>(*slot.safe_wal_size)) +
+           " are left";
   }
   return "";
 }
@@ -322,8 +346,18 @@ Plan MakePlan(const PlanContext& context, const Seen& seen, const core::Decision
   return Planner(context, seen).Climb(decision);
 }
 
+Plan MakeGuardPlan(const PlanContext& context, const Seen& seen, bool entering) {
+  return Planner(context, seen).Guard(entering);
+}
+
 Plan MakeDeletionPlan(const PlanContext& context, const Seen& seen) {
   return Planner(context, seen).Delete(context.policy.spec.deletion_policy == "Remove");
+}
+
+Plan PlanFor(const PlanContext& context, const Seen& seen, const core::Decision& decision, bool acts) {
+  if (context.policy.meta.deleting) return MakeDeletionPlan(context, seen);
+  return acts ? MakePlan(context, seen, decision)
+              : MakeGuardPlan(context, seen, context.policy.status.target_tier == shadow::TierName(Tier::kCdc));
 }
 
 }  // namespace pgtier::controllers::shadow_table

@@ -54,8 +54,11 @@ struct SettleCdc {};
 // shadow::DropCdc.
 struct DropCdc {};
 
+// shadow::MakeAuditEvents.
+struct MakeAuditEvents {};
+
 using Action = std::variant<SetFinalizer, Install, Uninstall, SetWorkerPassword, ApplyObject, DeleteObject, Swap,
-                            AskDrained, PrepareCdc, CrossBarrier, SettleCdc, DropCdc>;
+                            AskDrained, PrepareCdc, CrossBarrier, SettleCdc, DropCdc, MakeAuditEvents>;
 
 struct Plan {
   std::vector<Action> actions;
@@ -81,10 +84,20 @@ Plan MakePlan(const PlanContext& context, const Seen& seen, const core::Decision
 // triggers too; then the finalizer.
 Plan MakeDeletionPlan(const PlanContext& context, const Seen& seen);
 
+// Of a policy that is not acted on (paused, observing, not readable): only what keeps a slot from filling the disk. A
+// slot in danger is left through the barrier, and what a way out of cdc has left, the slot too, is brought to its end.
+// `entering`: a change into cdc is under way, whose slot waits as long as it is out of danger.
+Plan MakeGuardPlan(const PlanContext& context, const Seen& seen, bool entering);
+
+// Whichever of these fits: a policy that is deleted goes, whatever else is wrong with it. `acts`: the policy is acted
+// on otherwise.
+Plan PlanFor(const PlanContext& context, const Seen& seen, const core::Decision& decision, bool acts);
+
 // The database knows every table of the policy, and no other, and keeps their changes with this release's SQL.
 bool IsInstalled(const shadow::State& state, const shadow::Spec& spec);
 
-// Why the slot must be left before the server throws away WAL that no history has; empty: it may stay.
+// Why the slot must be left before the server throws away WAL that no history has, with what was observed; empty: it
+// may stay.
 std::string SlotDanger(const shadow::SlotState& slot, const Resolved& resolved);
 
 // "UnloggedTable: public.t is …; ALTER TABLE …" of the findings that block, one after the other; empty: none does.

@@ -43,6 +43,10 @@ void KeepHeldSlot(const Seen& seen, Resolved& resolved);
 // Closes tiers whose preflight found something, or could not be made.
 void FillPreflights(const Seen& seen, Resolved& resolved);
 
+// Keeps cdc from being entered during the cooldown after a retreat, also by a pin: what made the slot keep its WAL has
+// hardly gone.
+void RestAfterRetreat(const crds::ShadowTablePolicyStatus& status, WallTime now, Resolved& resolved);
+
 // Fills plan_up, plan_down and approved of the ladder for the tier that runs.
 void FillApprovals(const crds::ShadowTablePolicy& policy, const std::string& tier, Resolved& resolved);
 

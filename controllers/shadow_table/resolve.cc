@@ -27,12 +27,21 @@ void FindGaps(const crds::ShadowTablePolicySpec& spec, bool workers, std::vector
     }
   }
   if (spec.partitioning.has_value()) found.push_back({"spec.partitioning", "", false});
-  if (!spec.audit_events_table.empty()) {
-    found.push_back({"spec.auditEvents (the table is neither made nor checked)", "", false});
-  }
+}
+
+// "public." is what a name without a schema means.
+std::string WithSchema(const std::string& name) {
+  return name.find('.') == std::string::npos ? "public." + name : name;
 }
 
 void FindRefusals(const crds::ShadowTablePolicySpec& spec, std::vector<Refusal>& found) {
+  for (const crds::ShadowTable& table : spec.tables) {
+    if (spec.audit_events_table.empty() || WithSchema(table.name) != WithSchema(spec.audit_events_table)) continue;
+    found.push_back(
+        {"auditEvents.table: " + table.name +
+             " is one of spec.tables too; only the application writes its events, so no history is kept of them",
+         ""});
+  }
   for (const crds::ShadowTierSpec& tier : spec.tiers) {
     int min = tier.workers_min.value_or(1);
     if (tier.workers_max.value_or(min) >= min) continue;
@@ -91,6 +100,9 @@ Resolved Resolve(const crds::ShadowTablePolicy& policy, bool workers) {
   resolved.interval = ResolveInterval(spec);
   resolved.spec = ResolveSpec(policy);
   resolved.workers = ResolveWorkers(spec);
+  if (!spec.audit_events_table.empty()) resolved.audit_events = AsSqlWrites(spec.audit_events_table);
+  // Also of a policy whose cdc was taken out of the spec: its slot may be there still.
+  resolved.max_retained_wal = kMaxRetainedWal;
   for (const crds::ShadowTierSpec& tier : spec.tiers) {
     if (tier.name == kCdc) resolved.max_retained_wal = tier.max_retained_wal.value_or(kMaxRetainedWal);
   }

@@ -22,6 +22,7 @@ struct Resolved : Limits {
   Duration interval = std::chrono::seconds(15);
   shadow::Spec spec;
   Workers workers;
+  std::string audit_events;                // The application's table of events, as SQL writes it; empty: none.
   std::optional<double> max_retained_wal;  // Bytes that the slot of cdc may keep.
 };
 

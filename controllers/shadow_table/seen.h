@@ -10,6 +10,7 @@
 #include "controllers/shadow_table/database.h"
 #include "core/ladder.h"
 #include "lib/kube/resource.h"
+#include "shadow/audit_events.h"
 #include "shadow/shadow.h"
 
 namespace pgtier::controllers::shadow_table {
@@ -31,8 +32,9 @@ struct Seen {
   std::optional<shadow::State> state;
   std::string reason;  // In one word.
   std::string error;
-  std::string held_slot;      // The slot that the database has for the policy; empty: none.
-  bool needs_person = false;  // That does not go away by itself.
+  std::optional<shadow::AuditEventsState> audit_events;  // Nothing: not asked, or the policy names none.
+  std::string held_slot;                                 // The slot that the database has for the policy; empty: none.
+  bool needs_person = false;                             // That does not go away by itself.
   // What stands in the way of a tier, by its name: of the first where nothing is installed yet, of the next one else.
   std::map<std::string, Result<std::vector<shadow::Finding>>> preflights;
   WorkerSeen worker;  // Of tier notify.

@@ -1,5 +1,7 @@
 #include "controllers/shadow_table/shadow_table_reconciler.h"
 
+#include <algorithm>
+
 #include "controllers/ladder/approval.h"
 #include "controllers/ladder/memory.h"
 #include "controllers/shadow_table/resources.h"
@@ -8,6 +10,11 @@
 #include "lib/base/log.h"
 
 namespace pgtier::controllers::shadow_table {
+namespace {
+
+constexpr Duration kLongestUnfollowed = std::chrono::seconds(15);
+
+}  // namespace
 
 ShadowTableReconciler::ShadowTableReconciler(Parts parts)
     : parts_(std::move(parts)),
@@ -29,6 +36,7 @@ Result<Requeue> ShadowTableReconciler::Reconcile(const kube::ObjectKey& key, Dea
   PGTIER_ASSIGN_OR_RETURN(Seen seen, observer_.Observe(*policy, resolved, deadline, stop));
   KeepHeldSlot(seen, resolved);
   FillPreflights(seen, resolved);
+  RestAfterRetreat(policy->status, parts_.clock->Now(), resolved);
   FillApprovals(*policy, RunningTier(policy->status, resolved, seen), resolved);
   WallTime now = parts_.clock->Now();
   core::Decision decision = Decide(*policy, resolved, seen, now);
@@ -37,7 +45,10 @@ Result<Requeue> ShadowTableReconciler::Reconcile(const kube::ObjectKey& key, Dea
   Carry(outcome, deadline, stop);
   PGTIER_RETURN_IF_ERROR(Report(outcome, deadline, stop));
   LadderPass pass = outcome.Ladder();
-  return Requeue{memory_.NextLook(pass, resolved.interval), !pass.Complete() && !outcome.needs_person};
+  Duration next = memory_.NextLook(pass, resolved.interval);
+  // Nobody tells of a source that changes where event triggers can't be made.
+  if (seen.state.has_value() && !seen.state->follows_ddl) next = std::min(next, kLongestUnfollowed);
+  return Requeue{next, !pass.Complete() && !outcome.needs_person};
 }
 
 core::Decision ShadowTableReconciler::Decide(const crds::ShadowTablePolicy& policy, const Resolved& resolved,
@@ -62,11 +73,8 @@ int ShadowTableReconciler::Workers(const crds::ShadowTablePolicy& policy, const 
 }
 
 void ShadowTableReconciler::Carry(Outcome& outcome, Deadline deadline, const std::stop_token& stop) {
-  bool deleting = outcome.policy.meta.deleting;
-  // A policy that is deleted goes, whatever else is wrong with it.
-  if (!deleting && !Acts(outcome.Ladder())) return;
   PlanContext context{outcome.policy, outcome.resolved, parts_.image, outcome.workers};
-  outcome.plan = deleting ? MakeDeletionPlan(context, outcome.seen) : MakePlan(context, outcome.seen, outcome.decision);
+  outcome.plan = PlanFor(context, outcome.seen, outcome.decision, Acts(outcome.Ladder()));
   Status acted =
       actor_.Act(outcome.plan, outcome.policy, outcome.resolved, outcome.seen, outcome.version, deadline, stop);
   if (!acted.has_value()) {

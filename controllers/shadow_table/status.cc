@@ -3,6 +3,7 @@
 #include "controllers/ladder/approval.h"
 #include "controllers/shadow_table/names.h"
 #include "controllers/shadow_table/report.h"
+#include "core/words.h"
 #include "lib/base/time_format.h"
 
 namespace pgtier::controllers::shadow_table {
@@ -120,6 +121,15 @@ void FillNumbers(const Outcome& outcome, crds::ShadowTablePolicyStatus& status) 
   if (state.slot.exists) status.slot = {outcome.resolved.spec.slot, state.slot.wal_status, state.slot.active};
 }
 
+void FillAuditEvents(const Outcome& outcome, crds::ShadowTablePolicyStatus& status) {
+  if (std::string place = PlaceOf(outcome.seen.database); !place.empty()) status.database = place;
+  if (outcome.resolved.audit_events.empty()) status.audit_events = {};
+  if (!outcome.seen.audit_events.has_value()) return;
+  const shadow::AuditEventsState& seen = *outcome.seen.audit_events;
+  status.audit_events = {seen.name, seen.exists, core::FormatValue(static_cast<double>(seen.rows), core::Unit::kCount),
+                         seen.finding};
+}
+
 // The plan of the change under way, else of the one that is due, else of the next rung.
 void FillPlan(const Outcome& outcome, crds::ShadowTablePolicyStatus& status) {
   std::string to = status.next_tier;
@@ -131,7 +141,63 @@ void FillPlan(const Outcome& outcome, crds::ShadowTablePolicyStatus& status) {
   status.plan = PlanStatusOf(outcome.policy.meta, outcome.policy.spec, outcome.policy.status.plan, change, outcome.now);
 }
 
+constexpr char kRetreated[] = "SlotInDanger";
+
+// What a pass saw that made it go back to triggers by itself; empty: it did not.
+std::string RetreatOf(const Outcome& outcome) {
+  const Seen& seen = outcome.seen;
+  if (outcome.policy.meta.deleting || !seen.state.has_value() || seen.state->tier != shadow::Tier::kCdc) return "";
+  auto crosses = [](const Action& action) { return std::holds_alternative<CrossBarrier>(action); };
+  bool crossed = std::any_of(outcome.plan.actions.begin(), outcome.plan.actions.end(), crosses);
+  return crossed && outcome.failure.empty() ? SlotDanger(seen.state->slot, outcome.resolved) : "";
+}
+
+// No tier change that triggers asked for, and yet one: of its own kind in the history, from which the cooldown counts.
+void NoteRetreat(const Outcome& outcome, crds::ShadowTablePolicyStatus& status) {
+  const crds::ShadowTablePolicyStatus& before = outcome.policy.status;
+  const std::string to(shadow::TierName(shadow::Tier::kTriggers));
+  const std::string cdc(shadow::TierName(shadow::Tier::kCdc));
+  std::string why = RetreatOf(outcome);
+  // Crossed in a pass that could not write it down.
+  bool found = !outcome.policy.meta.deleting && outcome.seen.state.has_value() && outcome.seen.state->installed &&
+               before.tier == cdc && before.target_tier.empty() && outcome.seen.state->tier == shadow::Tier::kTriggers;
+  if (why.empty() && !found) return;
+  if (why.empty()) {
+    const crds::Condition* degraded = crds::FindCondition(before.conditions, "Degraded");
+    bool said = degraded != nullptr && degraded->reason == kRetreated;
+    why = said ? degraded->message : "as the database has it recorded";
+  }
+  status.history.insert(status.history.begin(), {before.target_tier == cdc ? cdc : before.tier, to, outcome.now,
+                                                 std::string(kRetreated) + ": " + why});
+  if (status.history.size() > kHistoryLength) status.history.resize(kHistoryLength);
+  status.tier = to;
+  status.tier_since = outcome.now;
+  status.target_tier.clear();
+  for (crds::TierStatus& tier : status.tiers) {
+    if (tier.name != to) continue;
+    tier.entered_at = outcome.now;
+    tier.reason = kRetreated;
+    tier.message = why;
+    tier.trigger.reset();
+  }
+}
+
 }  // namespace
+
+void RestAfterRetreat(const crds::ShadowTablePolicyStatus& status, WallTime now, Resolved& resolved) {
+  // Not the last change alone: a pin may have brought it to notify meanwhile.
+  auto last = std::find_if(status.history.begin(), status.history.end(), [](const crds::Transition& change) {
+    return change.at.has_value() && change.reason.starts_with(kRetreated);
+  });
+  if (last == status.history.end()) return;
+  WallTime end = *last->at + std::chrono::duration_cast<WallTime::duration>(resolved.ladder.cooldown);
+  std::optional<size_t> cdc = core::FindTier(resolved.ladder, std::string(shadow::TierName(shadow::Tier::kCdc)));
+  if (now >= end || !cdc.has_value()) return;
+  core::Gate& gate = resolved.ladder.tiers[*cdc].blocked;
+  if (!gate.reason.empty()) return;
+  gate = {"Cooldown", "it was left because " + last->reason.substr(std::string(kRetreated).size() + 2) +
+                          "; the cooldown ends at " + FormatTime(end)};
+}
 
 std::string RunningTier(const crds::ShadowTablePolicyStatus& status, const Resolved& resolved, const Seen& seen) {
   if (!seen.state.has_value() || !seen.state->installed) return status.tier;
@@ -174,9 +240,11 @@ crds::ShadowTablePolicyStatus MakeStatus(const Outcome& outcome) {
   status.observed_generation = outcome.policy.meta.generation;
   LadderPass pass = outcome.Ladder();
   AdvanceLadder(pass, status);
+  NoteRetreat(outcome, status);
   status.summary.closest = FillNext(pass, status);
   FillTables(outcome, status);
   FillNumbers(outcome, status);
+  FillAuditEvents(outcome, status);
   FillPlan(outcome, status);
   status.conditions = MakeConditions(outcome, status);
   return status;
@@ -186,10 +254,12 @@ bool MustWrite(const crds::ShadowTablePolicyStatus& before, const crds::ShadowTa
                const Resolved& resolved, std::optional<WallTime> last_write, WallTime now) {
   Changes changes = CompareLadders(before, after, resolved.ladder, now);
   if (changes.decisive || before.epoch != after.epoch || before.tables != after.tables || before.slot != after.slot ||
-      before.summary.tables != after.summary.tables || before.summary.workers != after.summary.workers) {
+      before.database != after.database || before.audit_events.exists != after.audit_events.exists ||
+      before.audit_events.finding != after.audit_events.finding || before.summary.tables != after.summary.tables ||
+      before.summary.workers != after.summary.workers) {
     return true;
   }
-  bool numbers = changes.numbers || !(before.summary == after.summary);
+  bool numbers = changes.numbers || !(before.summary == after.summary) || before.audit_events != after.audit_events;
   return numbers && NumbersAreDue(last_write, resolved.interval, now);
 }
 

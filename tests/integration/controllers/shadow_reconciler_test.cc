@@ -43,10 +43,10 @@ class ShadowReconcilerTest : public PolicyServerTest {
     MakeSecret();
     events_ = std::make_unique<kube::EventRecorder>(client(), &system_clock_, &metrics_,
                                                     kube::EventRecorderOptions{.instance = "test"});
-    reconciler_ = std::make_unique<ShadowTableReconciler>(
-        ShadowTableReconciler::Parts{client(), events_.get(), &prometheus_, &clock_, &metrics_, "pgtier:test",
-                                     [this](const kube::ObjectKey&) { return Policy(); },
-                                     [](const kube::ObjectKey&) { return nullptr; }, nullptr, nullptr, AnyHost});
+    reconciler_ = std::make_unique<ShadowTableReconciler>(ShadowTableReconciler::Parts{
+        client(), events_.get(), &prometheus_, &clock_, &metrics_, "pgtier:test",
+        [this](const kube::ObjectKey&) { return Policy(); }, [this](const kube::ObjectKey&) { return scale_tier_; },
+        nullptr, nullptr, AnyHost});
   }
 
   // The connection's Secret, with `changes` merged over its texts.
@@ -143,6 +143,7 @@ class ShadowReconcilerTest : public PolicyServerTest {
 
   static inline std::unique_ptr<pgtier::testing::LocalPostgres> postgres_;
   std::string database_;
+  std::shared_ptr<const crds::ScaleTierPolicy> scale_tier_;  // Whatever databaseRef names.
   fake::ManualClock clock_;
   SystemClock system_clock_;
   Metrics metrics_;
@@ -251,6 +252,100 @@ TEST_F(ShadowReconcilerTest, DeletionWithRemoveTakesTheTriggersAway) {
   EXPECT_EQ(Policy(), nullptr);
   Run("INSERT INTO customers VALUES (2, 'nobody keeps it')");
   EXPECT_EQ(Count("customers_history"), 1);
+}
+
+TEST_F(ShadowReconcilerTest, TheTableOfEventsIsMadeOrAdoptedAndOnlyTheApplicationWritesIt) {
+  Run("CREATE ROLE app_" + database_ + " LOGIN");
+  Run("CREATE ROLE counter_" + database_ + " LOGIN PASSWORD 'counter'");
+  Run("ALTER TABLE customers OWNER TO app_" + database_);
+  MakeSecret({{"monitor-username", "counter_" + database_}, {"monitor-password", "counter"}});
+  Json changes{{"spec", {{"auditEvents", {{"table", "public.customer_audit_events"}}}}}};
+  Make(changes);
+  PassUntil("triggers");
+  Pass();
+  Pass();
+  EXPECT_TRUE(Policy()->status.audit_events.exists);
+  EXPECT_EQ(Policy()->status.audit_events.finding, "");
+  EXPECT_EQ(Count("pg_tables WHERE tablename = 'customer_audit_events' AND tableowner = 'app_" + database_ + "'"), 1);
+  EXPECT_EQ(Count("pg_trigger WHERE tgrelid = 'customer_audit_events'::regclass"), 0);
+  Run("SET ROLE app_" + database_ + "; INSERT INTO customer_audit_events (event) VALUES ('login')");
+  Run("SET ROLE counter_" + database_ + "; SELECT count(*) FROM customer_audit_events");
+  std::string version = Policy()->meta.resource_version;
+  for (int i = 0; i < 3; ++i) Pass();
+  EXPECT_EQ(Policy()->meta.resource_version, version) << "at rest";
+  Run("ALTER TABLE customer_audit_events DROP COLUMN at_utc CASCADE");
+  Pass();
+  EXPECT_EQ(ConditionOf("Degraded").reason, "AuditEventsNotFit");
+  EXPECT_THAT(ConditionOf("Degraded").message, HasSubstr("has no column at_utc"));
+  EXPECT_EQ(ConditionOf("Ready").status, "True");
+  Run("ALTER TABLE customer_audit_events ADD COLUMN at_utc timestamptz NOT NULL DEFAULT now()");
+  Pass();
+  EXPECT_EQ(ConditionOf("Degraded").status, "False");
+}
+
+TEST_F(ShadowReconcilerTest, ADatabaseRefMayLeadToAPostgresThatRunsElsewhere) {
+  postgres::ConnectOptions options = postgres_->Options(database_);
+  auto scale = std::make_shared<crds::ScaleTierPolicy>();
+  scale->meta.namespace_ = namespace_name();
+  scale->meta.name = "elsewhere";
+  crds::ExternalPostgres& external = scale->spec.external.emplace();
+  external.host = "db.test";
+  external.port = options.port;
+  external.database = database_;
+  external.ssl_mode = "disable";
+  external.admin_secret = "missing";
+  scale_tier_ = scale;
+  Json policy{{"spec", {{"connectionSecret", nullptr}, {"databaseRef", {{"name", "elsewhere"}}}}}};
+  Make(policy);
+  Pass();
+  EXPECT_EQ(ConditionOf("Ready").reason, "SecretNotFound");
+  EXPECT_THAT(ConditionOf("Stalled").message,
+              HasSubstr("ScaleTierPolicy elsewhere: spec.postgres.external.adminSecret"));
+  auto mended = std::make_shared<crds::ScaleTierPolicy>(*scale);
+  mended->spec.external->admin_secret = mended->spec.external->monitor_secret = "db";
+  scale_tier_ = mended;
+  PassUntil("triggers");
+  EXPECT_EQ(Policy()->status.database, "db.test:" + std::to_string(options.port) + "/" + database_);
+  Run("INSERT INTO load SELECT generate_series(1, 101)");
+  PassUntil("notify");
+  auto config = client()->Get(kube::kConfigMaps, Worker(), Soon());
+  ASSERT_TRUE(config.has_value());
+  EXPECT_THAT((*config)["data"]["worker.json"].get<std::string>(), HasSubstr("\"host\": \"db.test\""));
+  // The server goes on without the policy that named it: it may hold a slot, so nothing is forgotten.
+  scale_tier_ = nullptr;
+  ASSERT_TRUE(client()->Delete(kShadowTablePolicies, {namespace_name(), "audit-dev"}, {}, Soon()).has_value());
+  Pass();
+  ASSERT_NE(Policy(), nullptr);
+  EXPECT_EQ(ConditionOf("Ready").reason, "DatabaseRefNotFound");
+  scale_tier_ = mended;
+  for (int i = 0; i < 10 && Policy() != nullptr; ++i) {
+    Pass();
+    PlayKubernetes();
+  }
+  EXPECT_EQ(Policy(), nullptr);
+}
+
+TEST_F(ShadowReconcilerTest, WithoutASuperuserAChangeOfASourceIsSeenByNameAndCarriedOver) {
+  const std::string role = "rds_" + database_;
+  Run("CREATE ROLE " + role + " LOGIN CREATEROLE PASSWORD 'rds'");
+  Run("ALTER DATABASE " + database_ + " OWNER TO " + role + "; ALTER SCHEMA public OWNER TO " + role +
+      "; ALTER TABLE customers OWNER TO " + role);
+  // The roles are the cluster's; where another test made them, their members are needed.
+  Run("DO $$ BEGIN IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'pgtier_shadow') THEN GRANT pgtier_shadow TO " +
+      role + "; END IF; END $$");
+  MakeSecret({{"username", role}, {"password", "rds"}});
+  Make();
+  PassUntil("triggers");
+  EXPECT_EQ(ConditionOf("DdlNotFollowed").reason, "NoEventTriggers");
+  Run("ALTER TABLE customers ADD COLUMN phone text");
+  Pass();
+  EXPECT_EQ(ConditionOf("DdlNotFollowed").reason, "ColumnsChanged");
+  EXPECT_THAT(ConditionOf("DdlNotFollowed").message, HasSubstr("public.customers: phone added"));
+  Pass();
+  Run("INSERT INTO customers VALUES (1, 'ada', '555')");
+  EXPECT_EQ(Count("customers_history WHERE phone = '555'"), 1);
+  EXPECT_EQ(ConditionOf("DdlNotFollowed").reason, "NoEventTriggers");
+  EXPECT_THAT(ConditionOf("DdlNotFollowed").message, HasSubstr("last seen: public.customers: phone added"));
 }
 
 }  // namespace

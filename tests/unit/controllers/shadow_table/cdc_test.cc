@@ -90,6 +90,78 @@ TEST(ShadowCdc, ASlotInDangerIsLeftThroughTheBarrierBeforeItsLogIsLost) {
   }
 }
 
+TEST(ShadowCdc, APausedPolicyLeavesASlotThatWouldFillTheDisk) {
+  for (bool observes : {false, true}) {
+    SCOPED_TRACE(observes);
+    Scene scene = PinnedTo("cdc");
+    if (observes) {
+      scene.policy.spec.observe_only = true;
+    } else {
+      scene.policy.meta.annotations["pgtier.dev/paused"] = "true";
+    }
+    EXPECT_THAT(scene.Pass(), IsEmpty());
+    EXPECT_EQ(scene.policy.status.tier, "cdc");
+    scene.seen.state->slot.retained_bytes = int64_t{2} << 30;
+    EXPECT_THAT(scene.Pass(), ElementsAre("barrier to triggers"));
+    EXPECT_EQ(scene.policy.status.tier, "triggers");
+    if (!observes) {
+      EXPECT_THAT(scene.ConditionOf("Paused").message, HasSubstr("a slot must not fill the disk"));
+    }
+    EXPECT_THAT(scene.Pass(), IsEmpty()) << "the worker reads the log to its end";
+    scene.MoveRows();
+    EXPECT_THAT(scene.Pass(), ElementsAre("delete Deployment audit-cdc"));
+    EXPECT_THAT(scene.Pass(), ElementsAre("drop cdc"));
+    EXPECT_THAT(scene.Pass(), IsEmpty());
+    EXPECT_FALSE(scene.seen.state->slot.exists);
+  }
+}
+
+TEST(ShadowCdc, APauseOnTheWayIntoCdcKeepsItsSlotUntilThatIsInDanger) {
+  Scene scene = PinnedTo("notify");
+  scene.policy.spec.pin = "cdc";
+  EXPECT_THAT(scene.Pass(), ElementsAre("prepare cdc"));
+  scene.policy.meta.annotations["pgtier.dev/paused"] = "true";
+  EXPECT_THAT(scene.Pass(), IsEmpty());
+  scene.seen.state->slot.retained_bytes = int64_t{2} << 30;
+  EXPECT_THAT(scene.Pass(), ElementsAre("drop cdc"));
+  scene.policy.meta.annotations.clear();
+  EXPECT_THAT(scene.Pass(), ElementsAre("prepare cdc")) << "it goes on where it was";
+}
+
+TEST(ShadowCdc, ARetreatIsInTheHistoryAndACooldownCountsFromIt) {
+  Scene scene = PinnedTo("cdc");
+  scene.policy.spec.cooldown = std::chrono::minutes(30);
+  const size_t changes = scene.policy.status.history.size();
+  scene.seen.state->slot.retained_bytes = int64_t{2} << 30;
+  EXPECT_THAT(scene.Pass(), Contains("barrier to triggers"));
+  ASSERT_EQ(scene.policy.status.history.size(), changes + 1);
+  const crds::Transition& retreat = scene.policy.status.history.front();
+  EXPECT_EQ(retreat.from + " to " + retreat.to, "cdc to triggers");
+  EXPECT_EQ(retreat.reason, "SlotInDanger: slot audit_slot keeps 2Gi of WAL, more than maxRetainedWAL, 1Gi");
+  EXPECT_EQ(scene.ConditionOf("tier.pgtier.dev/triggers").reason, "SlotInDanger");
+  const WallTime left = scene.now;
+  scene.seen.state->slot.retained_bytes = 0;
+  bool again = false;
+  for (int i = 0; i < 40 && !again; ++i) {
+    std::vector<std::string> done = scene.Pass();
+    again = std::find(done.begin(), done.end(), "prepare cdc") != done.end();
+    scene.StartPods();
+    scene.MoveRows();
+    scene.now += std::chrono::minutes(1);
+  }
+  EXPECT_TRUE(again) << "the pin holds it at cdc";
+  EXPECT_GE(scene.now - left, std::chrono::minutes(30));
+}
+
+TEST(ShadowCdc, ARetreatThatCouldNotBeWrittenDownIsFoundByTheNextPass) {
+  Scene scene = PinnedTo("cdc");
+  scene.seen.state->tier = shadow::Tier::kTriggers;
+  scene.seen.state->checkpoint->ended = false;
+  scene.Pass();
+  EXPECT_EQ(scene.policy.status.tier, "triggers");
+  EXPECT_EQ(scene.policy.status.history.front().reason, "SlotInDanger: as the database has it recorded");
+}
+
 TEST(ShadowCdc, ADeletedPolicyLeavesNoSlot) {
   Scene scene = PinnedTo("cdc");
   scene.policy.meta.deleting = true;

@@ -63,11 +63,12 @@ TEST(ShadowConditions, AQueueAboveItsAlertIsDegraded) {
 TEST(ShadowConditions, WhatThisReleaseDoesNotDoIsNamed) {
   nlohmann::json object = tests::LoadYaml("manifests/examples/kyoyu-audit.yaml");
   object["metadata"]["name"] = "audit";
+  object["spec"]["tiers"][1]["delivery"] = "Payload";
   Scene scene(object);
   scene.Settle();
   crds::Condition condition = scene.ConditionOf("NotAvailable");
   EXPECT_EQ(condition.status, "True");
-  EXPECT_THAT(condition.message, HasSubstr("spec.auditEvents"));
+  EXPECT_THAT(condition.message, HasSubstr("spec.tiers[1].delivery: Payload"));
   EXPECT_EQ(scene.ConditionOf("Ready").status, "True");
 }
 
@@ -80,6 +81,77 @@ TEST(ShadowConditions, AReasonIsOneWordWhateverFails) {
     EXPECT_FALSE(condition.reason.empty()) << condition.type;
     EXPECT_EQ(condition.observed_generation, scene.policy.meta.generation);
   }
+}
+
+TEST(ShadowConditions, ColumnsThatChangedWithoutAnEventTriggerAreNamed) {
+  Scene scene;
+  scene.Settle();
+  EXPECT_EQ(scene.ConditionOf("DdlNotFollowed").status, "False");
+  scene.seen.state->follows_ddl = false;
+  scene.seen.database.admin.user = "rds_admin";
+  scene.Pass();
+  EXPECT_EQ(scene.ConditionOf("DdlNotFollowed").reason, "NoEventTriggers");
+  EXPECT_THAT(scene.ConditionOf("DdlNotFollowed").message, HasSubstr("rds_admin is no superuser"));
+  scene.seen.state->drifts = {{"public.customers", "phone added, fax dropped"}};
+  scene.seen.state->tables[0].installed = false;
+  EXPECT_THAT(scene.Pass(), testing::ElementsAre("install"));
+  EXPECT_EQ(scene.ConditionOf("DdlNotFollowed").reason, "ColumnsChanged");
+  EXPECT_THAT(scene.ConditionOf("DdlNotFollowed").message, HasSubstr("public.customers: phone added, fax dropped"));
+  bool told = false;
+  for (const Note& note : scene.notes) told = told || (note.warning && note.reason == "DdlNotFollowed");
+  EXPECT_TRUE(told);
+  scene.seen.state->drifts.clear();
+  for (int i = 0; i < 3; ++i) scene.Pass();
+  EXPECT_EQ(scene.ConditionOf("DdlNotFollowed").reason, "NoEventTriggers");
+  EXPECT_THAT(scene.ConditionOf("DdlNotFollowed").message,
+              testing::EndsWith("; last seen: public.customers: phone added, fax dropped"));
+}
+
+TEST(ShadowConditions, TheTableOfEventsIsMadeOnceAndWhatIsWrongWithItIsSaid) {
+  Scene scene(TwoTables({{"spec", {{"auditEvents", {{"table", "public.events"}}}}}}));
+  scene.seen.audit_events.emplace();
+  scene.seen.audit_events->name = "public.events";
+  scene.Pass();
+  EXPECT_THAT(scene.Pass(), testing::ElementsAre("make audit events"));
+  EXPECT_THAT(scene.Pass(), testing::IsEmpty());
+  EXPECT_EQ(scene.policy.status.audit_events.table, "public.events");
+  EXPECT_TRUE(scene.policy.status.audit_events.exists);
+  scene.seen.audit_events->finding = "ColumnMissing: public.events has no column at_utc";
+  EXPECT_THAT(scene.Pass(), testing::IsEmpty());
+  EXPECT_EQ(scene.ConditionOf("Degraded").reason, "AuditEventsNotFit");
+  EXPECT_THAT(scene.policy.status.audit_events.finding, HasSubstr("ColumnMissing"));
+  EXPECT_EQ(scene.ConditionOf("Ready").status, "True");
+}
+
+TEST(ShadowMetrics, SayWhatTheAlertsAskFor) {
+  Scene scene = InNotify();
+  scene.seen.state->slot.exists = true;
+  scene.seen.state->slot.retained_bytes = 5000;
+  scene.resolved.spec.slot = "audit_slot";
+  Metrics metrics;
+  core::Decision decision;
+  for (const core::Tier& tier : scene.resolved.ladder.tiers) {
+    for (const core::Trigger& trigger : tier.triggers) decision.triggers[{tier.name, trigger.name}];
+  }
+  Outcome outcome{scene.policy, scene.resolved, scene.seen, decision, {}, "", false, false, scene.now};
+  ExportMetrics(outcome, scene.policy.status, metrics);
+  std::string text = metrics.Serialize();
+  const std::string labels = R"({namespace="data",shadow_policy="audit")";
+  for (const std::string& series :
+       {"pgtier_shadow_ready" + labels + "} 1\n", "pgtier_shadow_workers_ready" + labels + "} 1\n",
+        "pgtier_shadow_workers_wanted" + labels + "} 1\n", "pgtier_shadow_queue_rows" + labels + "} 0\n",
+        "pgtier_shadow_queue_alert" + labels + "} 1000\n", "pgtier_shadow_dead_letters" + labels + "} 0\n",
+        "pgtier_stalled" + labels + "} 0\n", "pgtier_degraded" + labels + "} 0\n",
+        "pgtier_shadow_slot_retained_bytes" + labels + R"(,slot="audit_slot"} 5000)" + "\n",
+        "pgtier_shadow_slot_active" + labels + R"(,slot="audit_slot"} 0)" + "\n"}) {
+    EXPECT_THAT(text, HasSubstr(series));
+  }
+  EXPECT_THAT(text, HasSubstr("pgtier_shadow_slot_limit_bytes"));
+  // A slot that is gone leaves no series.
+  scene.policy.status.slot.name = "audit_slot";
+  scene.seen.state->slot = {};
+  ExportMetrics(outcome, scene.policy.status, metrics);
+  EXPECT_THAT(metrics.Serialize(), testing::Not(HasSubstr("audit_slot")));
 }
 
 }  // namespace

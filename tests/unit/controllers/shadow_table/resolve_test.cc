@@ -41,6 +41,14 @@ TEST(ShadowResolve, ADeliveryThatIsNotDoneShutsItsTier) {
   EXPECT_EQ(resolved.WholePolicyUnavailable(), "");
 }
 
+TEST(ShadowResolve, TheTableOfEventsIsNoSource) {
+  Scene scene(TwoTables({{"spec", {{"auditEvents", {{"table", "public.events"}}}}}}));
+  EXPECT_TRUE(Resolve(scene.policy).unavailable.empty());
+  EXPECT_EQ(Resolve(scene.policy).audit_events, "public.events");
+  scene.policy.spec.audit_events_table = "customers";
+  EXPECT_THAT(Resolve(scene.policy).WholePolicyRefused(), HasSubstr("auditEvents.table: public.customers"));
+}
+
 TEST(ShadowResolve, PartitioningIsNamed) {
   Scene scene(TwoTables({{"spec", {{"partitioning", {{"rows", 1000000}}}}}}));
   EXPECT_THAT(Resolve(scene.policy).Fields(), Contains(HasSubstr("spec.partitioning")));

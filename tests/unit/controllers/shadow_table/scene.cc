@@ -124,6 +124,10 @@ std::string Scene::Do(const Action& action) {
     (gone->name == CdcWorker("audit") ? seen.cdc : seen.worker) = {};
     return "delete " + std::string(gone->resource.kind) + " " + gone->name;
   }
+  if (std::holds_alternative<MakeAuditEvents>(action)) {
+    seen.audit_events->exists = seen.audit_events->readable = true;
+    return "make audit events";
+  }
   if (const auto* swap = std::get_if<Swap>(&action)) {
     seen.state->tier = swap->to;
     seen.state->draining = swap->to == shadow::Tier::kTriggers;
@@ -142,6 +146,7 @@ std::vector<std::string> Scene::Pass() {
   }
   KeepHeldSlot(seen, resolved);
   FillPreflights(seen, resolved);
+  RestAfterRetreat(policy.status, now, resolved);
   std::string tier = RunningTier(policy.status, resolved, seen);
   FillApprovals(policy, tier, resolved);
   PassMemory::Rules rules = JudgedBy(RulesIn(policy.spec.tiers));
@@ -152,16 +157,14 @@ std::vector<std::string> Scene::Pass() {
   Outcome outcome{policy, resolved, seen, decision, {}, failure, false, IsPaused(policy.meta), now};
   std::vector<std::string> done;
   const Seen before = seen;
-  if (policy.meta.deleting || Acts(outcome.Ladder())) {
-    const std::string image = "pgtier:release";
-    PlanContext context{policy, resolved, image, 1};
-    outcome.plan = policy.meta.deleting ? MakeDeletionPlan(context, seen) : MakePlan(context, seen, decision);
-    if (failure.empty()) {
-      for (const Action& action : outcome.plan.actions) done.push_back(Do(action));
-      outcome.failure = outcome.plan.refused;
-    }
-    outcome.needs_person = !outcome.plan.refused.empty();
+  const std::string image = "pgtier:release";
+  PlanContext context{policy, resolved, image, 1};
+  outcome.plan = PlanFor(context, seen, decision, Acts(outcome.Ladder()));
+  if (failure.empty()) {
+    for (const Action& action : outcome.plan.actions) done.push_back(Do(action));
+    outcome.failure = outcome.plan.refused;
   }
+  outcome.needs_person = !outcome.plan.refused.empty();
   plan = outcome.plan;
   Outcome reported{policy,         resolved, before, decision, outcome.plan, outcome.failure, outcome.needs_person,
                    outcome.paused, now};
