@@ -84,8 +84,9 @@ Result<Target> FindTarget(postgres::Connection& connection, const std::string& p
   }
   target.sequence = "pgtier.position_" + std::to_string(target.table);
 
+  // ONLY: whoever changes columns locks a partitioned history before its partitions, which may be many.
   PGTIER_ASSIGN_OR_RETURN(auto locked,
-                          connection.Execute("LOCK TABLE " + target.history + " IN ROW EXCLUSIVE MODE", deadline));
+                          connection.Execute("LOCK TABLE ONLY " + target.history + " IN ROW EXCLUSIVE MODE", deadline));
   const postgres::Params at = {std::to_string(target.table), commit.ToString()};
   PGTIER_ASSIGN_OR_RETURN(auto known, connection.Query(kColumns, at, deadline));
   std::map<std::string, Places, std::less<>> places;

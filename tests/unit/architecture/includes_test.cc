@@ -27,6 +27,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"lib/observe", {"lib/base", "lib/http", "lib/postgres", "lib/poolers", "core"}},
     {"migrations", {"lib/base", "lib/postgres", "sql"}},
     {"shadow", {"lib/base", "lib/postgres", "sql"}},
+    {"shadow/partition", {"lib/base", "lib/postgres", "sql", "shadow", "migrations"}},
     {"workers/cdc", {"lib/base", "lib/postgres", "lib/pgoutput"}},
     {"crds", {"lib/base", "core"}},
     {"controllers/runtime", {"lib/base", "lib/kube"}},
@@ -35,7 +36,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
      {"lib/base", "lib/kube", "lib/postgres", "lib/poolers", "lib/observe", "lib/pki", "core", "crds",
       "controllers/ladder", "controllers/runtime", "sql"}},
     {"controllers/shadow_table",
-     {"lib/base", "lib/kube", "lib/postgres", "lib/observe", "core", "crds", "shadow", "controllers/ladder",
+     {"lib/base", "lib/kube", "lib/postgres", "lib/observe", "core", "crds", "shadow", "shadow/partition", "controllers/ladder",
       "controllers/runtime", "controllers/scale_tier"}},
     {"operator",
      {"lib/base", "lib/http", "lib/kube", "lib/observe", "core", "crds", "controllers/ladder", "controllers/runtime",
@@ -56,7 +57,8 @@ const std::map<std::string, std::set<std::string>> kOwners = {
     {"CLI/", {"operator", "workers", "cli", "demo/load"}},
     {"nlohmann/",
      {"lib/kube", "lib/observe", "crds", "controllers/ladder", "controllers/runtime", "controllers/scale_tier",
-      "controllers/shadow_table", "operator", "cli", "demo/load", "workers", "workers/cdc", "migrations"}},
+      "controllers/shadow_table", "operator", "cli", "demo/load", "workers", "workers/cdc", "migrations",
+      "shadow/partition"}},
 };
 
 std::string FolderOf(const std::string& path) {
