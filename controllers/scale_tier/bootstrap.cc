@@ -100,10 +100,11 @@ Status InstallOnPrimary(const Peer& peer, const crds::ManagedPostgres& managed, 
   PGTIER_ASSIGN_OR_RETURN(
       postgres::Connection database,
       postgres::Connection::Open(ConnectTo(peer, credentials.AsSuperuser(), managed.database), deadline, stop));
-  PGTIER_RETURN_IF_ERROR(InstallExtensions(database, managed.extensions, deadline));
   Result<std::vector<postgres::Rows>> schema = database.Execute(sql::kScaleTierSchema, deadline);
   if (schema.has_value()) schema = database.Execute(sql::kScaleTierMaterializedViews, deadline);
   if (!schema.has_value()) return schema.error().WithContext("schema pgtier");
+  // After the schema: one that can't be installed must not leave the schema's name to whoever takes it.
+  PGTIER_RETURN_IF_ERROR(InstallExtensions(database, managed.extensions, deadline));
   Result<postgres::Rows> recorded = database.Query("UPDATE pgtier.state SET installed = $1", {hash}, deadline);
   return recorded.has_value() ? Status() : Status(recorded.error());
 }

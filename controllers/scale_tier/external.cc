@@ -151,8 +151,7 @@ postgres::ConnectOptions ConnectToExternal(const crds::ExternalPostgres& externa
   options.application_name = "pgtier-operator";
   options.ssl_mode = external.ssl_mode;
   options.ssl_root_pem = access.ca_pem;
-  // Whoever owns the database may set a search_path there; no function of theirs may stand in for the system's.
-  options.options = "-c search_path=pg_catalog";
+  options.options = postgres::kOwnSettings;
   return options;
 }
 

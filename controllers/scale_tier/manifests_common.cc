@@ -23,9 +23,9 @@ Json ObjectMeta(const RenderContext& context, const std::string& name, const Jso
 }
 
 Json PolicyLabels(const RenderContext& context) {
-  return {{"app.kubernetes.io/managed-by", "pgtier"},
-          {"app.kubernetes.io/instance", context.policy.meta.name},
-          {kPolicyLabel, context.policy.meta.name}};
+  // No app.kubernetes.io/instance: Argo CD takes what carries the name of an Application there for a part of it that is
+  // no longer in Git, and prunes it: of a retained database also the volumes.
+  return {{"app.kubernetes.io/managed-by", "pgtier"}, {kPolicyLabel, context.policy.meta.name}};
 }
 
 Json RenderService(const RenderContext& context, const std::string& name, const Json& selector) {
@@ -40,7 +40,11 @@ Json RenderBudget(const RenderContext& context, const std::string& name, const J
   return {{"apiVersion", "policy/v1"},
           {"kind", "PodDisruptionBudget"},
           {"metadata", ObjectMeta(context, name)},
-          {"spec", {{"maxUnavailable", 1}, {"selector", {{"matchLabels", match_labels}}}}}};
+          // A pod that is not ready serves nobody, and holds no drain of a node up.
+          {"spec",
+           {{"maxUnavailable", 1},
+            {"unhealthyPodEvictionPolicy", "AlwaysAllow"},
+            {"selector", {{"matchLabels", match_labels}}}}}};
 }
 
 }  // namespace pgtier::controllers::scale_tier

@@ -42,6 +42,13 @@ class SecretReader {
                                     " " + kUseLabel + "=postgres");
       return texts;
     }
+    // Who may write policies, but not read Secrets, would have passwords of a managed database sent to a host of
+    // theirs.
+    if (!kube::StringAt(*secret, {"metadata", "labels", kPolicyLabel}).empty()) {
+      Keep("SecretOfAnotherPolicy",
+           field + ": Secret " + name + " was made by pgtier for a managed Postgres: make one for this server's login");
+      return texts;
+    }
     versions_ += kube::UidOf(*secret) + "/" + kube::StringAt(*secret, {"metadata", "resourceVersion"}) + "\n";
     for (size_t i = 0; i < keys.size(); ++i) {
       texts[i] = DecodeBase64(kube::StringAt(*secret, {"data", keys[i]})).value_or("");

@@ -155,8 +155,10 @@ void AskPrimaryInstance(Seen& seen, InstanceSeen& instance, const std::string& d
   if (!connection.has_value()) {
     Code code = connection.error().code;
     seen.primary.error = connection.error().message;
-    if (code == Code::kUnauthenticated || code == Code::kNotFound)
+    // Denied: the owner has taken CONNECT from PUBLIC; Bootstrap gives pgtier's roles theirs.
+    if (code == Code::kUnauthenticated || code == Code::kNotFound || code == Code::kPermissionDenied) {
       AskAsSuperuser(seen, instance, database, deadline, stop);
+    }
     return;
   }
   Status asked = AskIdentity(*connection, database, seen.primary, deadline);
@@ -212,10 +214,8 @@ postgres::ConnectOptions ConnectTo(const Peer& peer, const RoleLogin& login, con
   options.other_password = login.former;
   options.database = database;
   options.application_name = "pgtier-operator";
-  // The application owns its database and may set a search_path there; no function of its may stand in for the
-  // system's.
   // A standby out of reads closes idle sessions (pgtier-heartbeat), but not this.
-  options.options = "-c search_path=pg_catalog -c idle_session_timeout=0";
+  options.options = std::string(postgres::kOwnSettings) + " -c role=none -c idle_session_timeout=0";
   return options;
 }
 

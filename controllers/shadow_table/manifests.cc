@@ -25,9 +25,7 @@ std::string NameOf(const ManifestContext& context) {
 }
 
 Json LabelsOf(const crds::Meta& policy) {
-  return {{"app.kubernetes.io/managed-by", "pgtier"},
-          {"app.kubernetes.io/instance", policy.name},
-          {kShadowPolicyLabel, policy.name}};
+  return {{"app.kubernetes.io/managed-by", "pgtier"}, {kShadowPolicyLabel, policy.name}};
 }
 
 // The Deployment is not owned: a foreground deletion of the policy would end the worker before its queue is empty. The

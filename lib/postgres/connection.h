@@ -15,6 +15,14 @@
 
 namespace pgtier::postgres {
 
+// ConnectOptions::options of sessions that act in a database of somebody else. Its owner may set what holds for all of
+// its sessions (ALTER DATABASE … SET): a search_path by which a function of theirs stands in for the system's, or
+// transactions that are read-only, or serializable, which a standby refuses.
+constexpr const char* kOwnSettings =
+    "-c search_path=pg_catalog -c default_transaction_read_only=off"
+    " -c default_transaction_isolation=read\\ committed -c default_transaction_deferrable=off"
+    " -c statement_timeout=0 -c lock_timeout=0 -c datestyle=ISO -c intervalstyle=postgres";
+
 struct ConnectOptions {
   std::string host;     // a name, an address, or the directory of a Unix socket
   std::string address;  // where that name leads, when it was looked up already; empty: libpq does

@@ -60,10 +60,13 @@ CREATE OR REPLACE PROCEDURE pgtier.refresh_due()
   LANGUAGE plpgsql
 AS $$
 DECLARE
-  due text;
-  found_wrong text;
-  started CONSTANT timestamptz := pg_catalog.clock_timestamp();  -- Each view once a call.
+  due pg_catalog.text;
+  found_wrong pg_catalog.text;
+  started CONSTANT pg_catalog.timestamptz := pg_catalog.clock_timestamp();  -- Each view once a call.
 BEGIN
+  -- A procedure that commits can't have a SET clause. Who owns the database may have set a search_path by which types and
+  -- operators below would be theirs, run by the superuser.
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false);
   IF pg_catalog.pg_is_in_recovery() OR NOT pg_catalog.pg_try_advisory_lock(123607421838450) THEN RETURN; END IF;
   LOOP
     SELECT name INTO due FROM pgtier.materialized_views

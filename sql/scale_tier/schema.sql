@@ -2,6 +2,33 @@
 -- every statement may find its work done.
 CREATE SCHEMA IF NOT EXISTS pgtier;
 
+-- The database's owner may have made a schema of that name first, with tables and functions that are then theirs to change
+-- and the superuser's to run.
+DO $$
+DECLARE
+  foreign_object text;
+BEGIN
+  SELECT what || ' belongs to ' || pg_get_userbyid(owner) INTO foreign_object FROM (
+    SELECT 'schema pgtier' AS what, nspowner AS owner FROM pg_namespace WHERE nspname = 'pgtier'
+    UNION ALL
+    SELECT 'pgtier.' || relname, relowner FROM pg_class
+      WHERE relnamespace = 'pgtier'::regnamespace AND relname IN ('state', 'heartbeat', 'materialized_views')
+    UNION ALL
+    SELECT 'function pgtier.' || proname, proowner FROM pg_proc
+      WHERE pronamespace = 'pgtier'::regnamespace
+        AND proname IN ('standby_state', 'beat', 'pooler_lookup', 'set_materialized_views', 'refresh', 'refresh_due')
+  ) AS found
+    WHERE NOT (SELECT rolsuper FROM pg_roles WHERE oid = owner)
+    LIMIT 1;
+  IF foreign_object IS NOT NULL THEN
+    RAISE EXCEPTION '%: pgtier keeps its state in that schema; drop or rename what stands there', foreign_object
+      USING ERRCODE = 'object_not_in_prerequisite_state';
+  END IF;
+  -- Also where the owner has taken CONNECT from PUBLIC.
+  EXECUTE format('GRANT CONNECT ON DATABASE %I TO pgtier_pooler, pgtier_monitor', current_database());
+END
+$$;
+
 -- The fence: a leader that was deposed without noticing finds another epoch here and stops.
 CREATE TABLE IF NOT EXISTS pgtier.state (
   only_row   boolean     PRIMARY KEY DEFAULT true CHECK (only_row),

@@ -88,5 +88,69 @@ TEST_F(MaterializedViewsTest, TwoNeverRunAtOnce) {
   EXPECT_EQ(Ask("SELECT count(*) FROM m.good"), "2");
 }
 
+// Types and operators of an owner who put a schema of theirs before the system's (ALTER DATABASE … SET search_path).
+TEST_F(MaterializedViewsTest, NothingOfTheDatabasesOwnerRunsAsTheSuperuser) {
+  Do(R"(SELECT pgtier.set_materialized_views('{"m.good": 1}'))");
+  Do("DROP SCHEMA IF EXISTS trap CASCADE; CREATE SCHEMA trap; "
+     "CREATE FUNCTION trap.sprung(text) RETURNS boolean LANGUAGE plpgsql AS "
+     "  $$ BEGIN RAISE EXCEPTION 'a function of the owner ran'; END $$; "
+     "CREATE FUNCTION trap.sprung(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT trap.sprung($1)'; "
+     "CREATE FUNCTION trap.sprung(timestamptz, timestamptz) RETURNS boolean LANGUAGE sql AS 'SELECT "
+     "trap.sprung(NULL)'; "
+     "CREATE DOMAIN trap.text AS pg_catalog.text CHECK (trap.sprung(VALUE)); "
+     "CREATE OPERATOR trap.= (LEFTARG = text, RIGHTARG = text, FUNCTION = trap.sprung); "
+     "CREATE OPERATOR trap.< (LEFTARG = timestamptz, RIGHTARG = timestamptz, FUNCTION = trap.sprung)");
+  Do("INSERT INTO m.t VALUES (2)");
+  connection_.emplace(Connect());
+  Do("SET search_path = trap, pg_catalog");
+  Do("CALL pgtier.refresh_due()");
+  EXPECT_EQ(Ask("SELECT pg_catalog.count(*) FROM m.good"), "2");
+}
+
+class OwnersDatabaseTest : public MaterializedViewsTest {
+ protected:
+  void SetUp() override {
+    MaterializedViewsTest::SetUp();
+    if (IsSkipped()) return;
+    Do("DROP DATABASE IF EXISTS theirs");
+    Do("DROP ROLE IF EXISTS owner_of_theirs");
+    Do("CREATE ROLE owner_of_theirs");
+    Do("CREATE DATABASE theirs OWNER owner_of_theirs");
+  }
+  postgres::Connection Enter(const std::string& settings) {
+    postgres::ConnectOptions options = server().Options();
+    options.database = "theirs";
+    options.options = settings;
+    auto connection = postgres::Connection::Open(options, Soon());
+    EXPECT_TRUE(connection.has_value()) << connection.error().message;
+    return *std::move(connection);
+  }
+};
+
+TEST_F(OwnersDatabaseTest, ASchemaThatTheOwnerMadeFirstIsRefused) {
+  postgres::Connection theirs = Enter("");
+  ASSERT_TRUE(theirs.Execute("SET ROLE owner_of_theirs; CREATE SCHEMA pgtier; RESET ROLE", Soon()).has_value());
+  auto installed = theirs.Execute(sql::kScaleTierSchema, Soon());
+  ASSERT_FALSE(installed.has_value());
+  EXPECT_THAT(installed.error().message,
+              ::testing::HasSubstr("schema pgtier belongs to owner_of_theirs: pgtier keeps"));
+  ASSERT_TRUE(theirs.Execute("DROP SCHEMA pgtier CASCADE", Soon()).has_value());
+  EXPECT_TRUE(theirs.Execute(sql::kScaleTierSchema, Soon()).has_value());
+  EXPECT_TRUE(theirs.Execute(sql::kScaleTierSchema, Soon()).has_value()) << "again, as a new release does";
+}
+
+TEST_F(OwnersDatabaseTest, WhatTheOwnerSetsForItsSessionsHoldsNotForPgtiers) {
+  for (const char* setting : {"search_path = trap", "default_transaction_read_only = on", "role = owner_of_theirs",
+                              "default_transaction_isolation = serializable", "statement_timeout = 1"}) {
+    Do(std::string("ALTER DATABASE theirs SET ") + setting);
+  }
+  postgres::Connection theirs = Enter(std::string(postgres::kOwnSettings) + " -c role=none");
+  auto installed = theirs.Execute(sql::kScaleTierSchema, Soon());
+  EXPECT_TRUE(installed.has_value()) << installed.error().message;
+  auto level = theirs.Query("SHOW transaction_isolation", Soon());
+  ASSERT_TRUE(level.has_value());
+  EXPECT_EQ((*level)[0].Text(size_t{0}), "read committed");
+}
+
 }  // namespace
 }  // namespace pgtier::testing
