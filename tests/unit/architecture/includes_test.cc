@@ -36,13 +36,15 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
      {"lib/base", "lib/kube", "lib/postgres", "lib/poolers", "lib/observe", "lib/pki", "core", "crds",
       "controllers/ladder", "controllers/runtime", "sql"}},
     {"controllers/shadow_table",
-     {"lib/base", "lib/kube", "lib/postgres", "lib/observe", "core", "crds", "shadow", "shadow/partition", "controllers/ladder",
-      "controllers/runtime", "controllers/scale_tier"}},
+     {"lib/base", "lib/kube", "lib/postgres", "lib/observe", "core", "crds", "shadow", "shadow/partition",
+      "controllers/ladder", "controllers/runtime", "controllers/scale_tier"}},
     {"operator",
      {"lib/base", "lib/http", "lib/kube", "lib/observe", "core", "crds", "controllers/ladder", "controllers/runtime",
       "controllers/scale_tier", "controllers/shadow_table"}},
     {"workers", {"lib/base", "lib/http", "lib/postgres", "shadow", "workers/cdc"}},
-    {"cli", {"lib/base", "lib/http", "lib/kube", "core", "crds", "controllers/ladder", "controllers/scale_tier", "controllers/shadow_table"}},
+    {"cli",
+     {"lib/base", "lib/http", "lib/kube", "core", "crds", "controllers/ladder", "controllers/scale_tier",
+      "controllers/shadow_table"}},
     {"demo/load", {"lib/base", "lib/postgres"}},
 };
 
