@@ -312,7 +312,7 @@ class Seed {
 
 PostgresOptions SeedServer(unsigned seed) {
   PostgresOptions options;
-  options.conf = {"max_connections = 260", "deadlock_timeout = 100ms", "autovacuum = off", "scram_iterations = 16",
+  options.conf = {"max_connections = 260", "deadlock_timeout = 100ms", "autovacuum = off",
                   "max_prepared_transactions = " + std::string(Prepares(seed) ? "64" : "0")};
   return options;
 }
