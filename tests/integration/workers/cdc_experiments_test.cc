@@ -134,29 +134,40 @@ TEST_F(CdcExperiments, TheWayBackFromASlotInDangerLosesNothingWhereItGetsHeadroo
 
 // Postgres forgets what changes a table while a slot is being made (docs/decisions/0053).
 TEST_F(CdcExperiments, ATableThatChangesWhileTheSlotIsMadeIsReadAsItIs) {
-  Run("CREATE TABLE t (id integer PRIMARY KEY, v text); CREATE TABLE u (id integer PRIMARY KEY)");
+  Run("CREATE TABLE t (id integer PRIMARY KEY, v text); CREATE TABLE u (id integer PRIMARY KEY);"
+      "CREATE TABLE other (id integer)");
   Install({"t", "u"});
-  auto old = Connect(database_);
-  RunOn(old, "BEGIN; SELECT pg_current_xact_id()");
-  auto prepare = Connect(database_);
+  auto older = Connect(database_), old = Connect(database_), prepare = Connect(database_);
+  auto waited_for = [&](postgres::Connection& by) {
+    auto xid = by.Query("SELECT pg_current_xact_id()::xid", Late());
+    ASSERT_TRUE(xid.has_value());
+    Await("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND transactionid = '" +
+              std::string(*(*xid)[0].Text(0)) + "'",
+          "t");
+  };
+  RunOn(older, "BEGIN; SELECT pg_current_xact_id()");
   Status prepared;
   {
     std::jthread making([&] { prepared = shadow::PrepareCdc(prepare, spec_, Late()); });
-    Await(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'transactionid'"
-        " AND query LIKE '%pg_create_logical_replication_slot%'",
-        "1");
+    waited_for(older);
+    // One that is older than the changes, and still open when the server takes the next look.
+    RunOn(old, "BEGIN; SELECT pg_current_xact_id()");
     Run("TRUNCATE t");
     Run("ALTER TABLE u ADD COLUMN added text");
+    RunOn(older, "COMMIT");
+    waited_for(old);
+    // By now it decodes, with a picture of the catalogue that lacks the changes.
+    Run("INSERT INTO other VALUES (1)");
     RunOn(old, "COMMIT");
   }
   Ok(prepared);
+  Run("INSERT INTO t VALUES (0, 'x'); INSERT INTO u VALUES (0, 'y')");
   StartConsumer();
   Ok(shadow::Barrier(*sql_, spec_, shadow::Tier::kCdc, Late()));
   Run("INSERT INTO t VALUES (1, 'x'); INSERT INTO u VALUES (1, 'y')");
   Descend();
-  EXPECT_EQ(Get("SELECT string_agg(operation, ',' ORDER BY epoch, position) FROM t_history"), "TRUNCATE,INSERT");
-  EXPECT_EQ(Get("SELECT added FROM u_history"), "y");
+  EXPECT_EQ(Get("SELECT string_agg(operation, ',' ORDER BY epoch, position) FROM t_history"), "TRUNCATE,INSERT,INSERT");
+  EXPECT_EQ(Get("SELECT string_agg(added, ',') FROM u_history"), "y,y");
 }
 
 // DropCdc ends anywhere: the network is cut behind each of its messages in turn, and the next call goes on.
