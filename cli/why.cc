@@ -261,6 +261,8 @@ WhyReport Explain(const crds::ShadowTablePolicy& policy, WallTime now) {
   shadow.workers = status.summary.workers;
   shadow.epoch = status.epoch;
   shadow.queue_alert = resolved.workers.queue_alert;
+  shadow.database = status.database;
+  shadow.audit_events = status.audit_events;
   shadow.slot = status.slot;
   shadow.tables = status.tables;
   return report;

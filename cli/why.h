@@ -51,6 +51,8 @@ struct ShadowReport {
   std::string queue, lag, workers;  // As status has them; in tier cdc `lag` is the WAL that the slot keeps.
   int64_t queue_alert = 0;
   int64_t epoch = 0;
+  std::string database;  // "kyoyu-primary.data.svc:5432/kyoyu"
+  crds::AuditEventsStatus audit_events;
   crds::ShadowSlotStatus slot;
   std::vector<crds::ShadowTableStatus> tables;
 };

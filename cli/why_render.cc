@@ -52,9 +52,11 @@ std::string WindowInWords(const TriggerReport& trigger) {
 
 std::string RenderTier(const TierReport& tier, const Style& style, WallTime now) {
   std::string text = style.Paint(tier.name, Tone::kStrong) + " (" + tier.standing;
-  if (tier.entered_at.has_value()) text += " since " + FormatTime(*tier.entered_at);
+  // What is said of a tier that was left is of an earlier time.
+  bool inside = tier.standing == "Current" || tier.standing == "Entered";
+  if (inside && tier.entered_at.has_value()) text += " since " + FormatTime(*tier.entered_at);
   text += ")";
-  if (!tier.message.empty()) text += ": " + tier.message;
+  if ((inside || tier.standing == "Entering") && !tier.message.empty()) text += ": " + tier.message;
   if (tier.triggers.empty()) return text + "\n";
   text += tier.match == "all" ? "\n  fires when all of these do\n" : "\n";
   Table table({"  TRIGGER", "SOURCE", "STATE", "VALUE", "THRESHOLD", "WINDOW", "READ", "MISSING"});
@@ -84,6 +86,13 @@ void PutShadow(Json& object, const ShadowReport& shadow) {
     Json& slot = object["slot"] = {{"name", shadow.slot.name}, {"active", shadow.slot.active}};
     Put(slot, "walStatus", shadow.slot.wal_status);
   }
+  Put(object, "database", shadow.database);
+  if (!shadow.audit_events.table.empty()) {
+    Json& events =
+        object["auditEvents"] = {{"table", shadow.audit_events.table}, {"exists", shadow.audit_events.exists}};
+    Put(events, "rows", shadow.audit_events.rows);
+    Put(events, "finding", shadow.audit_events.finding);
+  }
   object["tables"] = Json::array();
   for (const crds::ShadowTableStatus& table : shadow.tables) {
     Json each{{"name", table.name}, {"installed", table.installed}};
@@ -95,15 +104,23 @@ void PutShadow(Json& object, const ShadowReport& shadow) {
 
 std::string RenderShadow(const ShadowReport& shadow, const std::string& tier, const Style& style) {
   std::string text;
+  if (!shadow.database.empty()) text += "Tables in " + shadow.database + "\n";
   if (!shadow.queue.empty()) {
     text += "Queue " + shadow.queue + " rows (alert above " + std::to_string(shadow.queue_alert) + ")";
     if (tier == "cdc") {
       text += "; the slot keeps " + shadow.lag + " of log";
-    } else {
+    } else if (shadow.queue != "0") {
       text += "; the oldest waits for " + shadow.lag;
     }
     if (!shadow.workers.empty()) text += "; workers ready " + shadow.workers;
     text += "; epoch " + std::to_string(shadow.epoch) + "\n";
+  }
+  if (!shadow.audit_events.table.empty()) {
+    const crds::AuditEventsStatus& events = shadow.audit_events;
+    text += "Events of the application in " + events.table;
+    if (!events.exists) text += ", which is not there yet";
+    if (events.exists && !events.rows.empty()) text += ", about " + events.rows + " rows";
+    text += events.finding.empty() ? "\n" : ": " + style.Paint(events.finding, Tone::kWarning) + "\n";
   }
   if (!shadow.slot.name.empty()) {
     text += "Slot " + shadow.slot.name + " " + (shadow.slot.active ? "is read" : "is read by nobody") +

@@ -21,6 +21,8 @@ Json AuditObject() {
     "observedGeneration": 2, "tier": "notify", "tierSince": "2026-11-20T15:00:00Z", "nextTier": "cdc", "epoch": 7,
     "history": [{"from": "triggers", "to": "notify", "at": "2026-11-20T15:00:00Z", "reason": "insert-p99 61ms > 50ms for 7d"}],
     "summary": {"closest": "audit-rows 84M/100M", "queue": "1200", "lag": "2.3s", "tables": "5/6", "workers": "1/2"},
+    "database": "kyoyu-primary.data.svc:5432/kyoyu",
+    "auditEvents": {"table": "public.customer_audit_events", "exists": true, "rows": "84000000"},
     "tables": [
       {"name": "public.customers", "shadow": "public.customers_history", "installed": true},
       {"name": "public.trades", "shadow": "public.trades_history", "installed": false,
@@ -57,6 +59,8 @@ TEST(WhyShadow, JsonHoldsTheSame) {
   EXPECT_EQ(report["lag"], "2.3s");
   EXPECT_EQ(report["queueAlert"], 1000);
   EXPECT_EQ(report["epoch"], 7);
+  EXPECT_EQ(report["database"], "kyoyu-primary.data.svc:5432/kyoyu");
+  EXPECT_EQ(report["auditEvents"]["rows"], "84000000");
   EXPECT_FALSE(report.contains("slot"));
   EXPECT_EQ(report["tables"][1]["finding"], "UnloggedTable: it is unlogged");
   EXPECT_EQ(report["tiers"][2]["triggers"][0]["missing"], "a reading > 100000000");
