@@ -21,7 +21,7 @@ Status Do(Connection& admin, const std::string& sql, const postgres::Params& par
 Status DoWithRetries(Connection& admin, const std::string& what, const std::string& sql, const std::string& param,
                      Deadline deadline) {
   return WithLockRetries(admin, what, deadline, [&]() -> Status {
-    PGTIER_RETURN_IF_ERROR(Do(admin, "SELECT set_config('pgtier.shadow_own_ddl', '1', true)", {}, deadline));
+    PGTIER_RETURN_IF_ERROR(Do(admin, "SELECT pgtier.shadow_own_ddl(true)", {}, deadline));
     return Do(admin, sql, {param}, deadline);
   });
 }
@@ -44,7 +44,7 @@ Status Publish(Connection& admin, const Spec& spec, Deadline deadline) {
   PGTIER_RETURN_IF_ERROR(Do(admin,
                             "SELECT pg_replication_origin_create($1)"
                             " WHERE NOT EXISTS (SELECT FROM pg_replication_origin WHERE roname = $1)",
-                            {PublicationName(spec)}, deadline));
+                            {OriginName(spec)}, deadline));
   PGTIER_RETURN_IF_ERROR(
       admin.Execute("DO $do$ BEGIN IF NOT has_function_privilege('pgtier_shadow_cdc',"
                     " 'pg_replication_origin_session_setup(text)', 'EXECUTE') THEN"
@@ -67,7 +67,7 @@ Status PrepareTables(Connection& admin, const Spec& spec, Deadline deadline) {
     const std::string what = "setting the replica identity of " + name;
     Status set = WithLockRetries(admin, what, deadline, [&]() -> Status {
       PGTIER_RETURN_IF_ERROR(Do(admin,
-                                "SELECT set_config('pgtier.shadow_own_ddl', '1', true),"
+                                "SELECT pgtier.shadow_own_ddl(true),"
                                 " pgtier.shadow_lock(ARRAY[$1::oid], 'ACCESS EXCLUSIVE')",
                                 {leaf}, deadline));
       return Do(admin, "SELECT pgtier.shadow_set_identity($1, $2::oid)", {spec.policy, leaf}, deadline);
@@ -204,9 +204,14 @@ Status MakeSlot(Connection& admin, const Spec& spec, Deadline deadline) {
 
 Result<std::vector<Finding>> CdcFindings(Connection& connection, const Spec& spec, Deadline deadline) {
   std::vector<std::string> sources;
-  for (const Table& table : spec.tables) sources.push_back(table.source);
-  PGTIER_ASSIGN_OR_RETURN(auto rows,
-                          connection.Query(sql::kShadowPreflightCdc, {ArrayLiteral(sources), spec.slot}, deadline));
+  std::vector<std::string> histories;
+  for (const Table& table : spec.tables) {
+    sources.push_back(table.source);
+    histories.push_back(table.history);
+  }
+  PGTIER_ASSIGN_OR_RETURN(
+      auto rows, connection.Query(sql::kShadowPreflightCdc, {ArrayLiteral(sources), spec.slot, ArrayLiteral(histories)},
+                                  deadline));
   std::vector<Finding> findings;
   for (const auto& row : rows) {
     Finding& finding = findings.emplace_back();
@@ -283,7 +288,7 @@ Status DropCdc(Connection& admin, const Spec& spec, Deadline deadline) {
   PGTIER_RETURN_IF_ERROR(Do(admin,
                             "SELECT pg_replication_origin_drop($1)"
                             " WHERE EXISTS (SELECT FROM pg_replication_origin WHERE roname = $1)",
-                            {PublicationName(spec)}, deadline));
+                            {OriginName(spec)}, deadline));
   if (!known) return {};
   PGTIER_ASSIGN_OR_RETURN(
       auto relations,

@@ -2,6 +2,7 @@
 #include <thread>
 
 #include "shadow/internal.h"
+#include "shadow/outbox.h"
 
 namespace pgtier::shadow {
 namespace {
@@ -9,6 +10,7 @@ namespace {
 using postgres::Connection;
 
 constexpr Duration kDrainPause = std::chrono::milliseconds(50);
+constexpr int64_t kDrainRows = 1000;  // of a batch
 
 Status Call(Connection& admin, const std::string& sql, const postgres::Params& params, Deadline deadline) {
   PGTIER_RETURN_IF_ERROR(admin.Query(sql, params, deadline));
@@ -80,17 +82,49 @@ Result<std::optional<std::string>> TierOf(Connection& admin, const Spec& spec, D
   return Value(admin, "SELECT tier FROM pgtier.shadow_state WHERE policy = $1", {spec.policy}, deadline);
 }
 
-// Outboxes that no table of the policy writes to any more: dropped once the worker has emptied them.
-Status Sweep(Connection& admin, const Spec& spec, Deadline deadline) {
-  PGTIER_ASSIGN_OR_RETURN(auto left, Value(admin,
-                                           "SELECT true FROM pgtier.shadow_tables AS t, pgtier.shadow_places(t.id) AS p"
-                                           " WHERE t.policy = $1 AND NOT t.installed AND p.outbox IS NOT NULL LIMIT 1",
-                                           {spec.policy}, deadline));
-  if (!left.has_value()) return {};
-  return WithLockRetries(admin, "dropping outboxes", deadline, [&]() -> Status {
-    return Call(admin, "SELECT set_config('lock_timeout', '600ms', true), pgtier.shadow_sweep($1)", {spec.policy},
-                deadline);
-  });
+// What was taken from the tables that cdc needs (a place in the publication, say), as a part of a sentence.
+Result<std::string> LacksInCdc(Connection& admin, const Spec& spec, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(auto lacks, Value(admin,
+                                            "SELECT string_agg(pgtier.shadow_table_lacks_cdc(id), '; ' ORDER BY id)"
+                                            " FROM pgtier.shadow_tables WHERE policy = $1 AND installed",
+                                            {spec.policy}, deadline));
+  return lacks.has_value() ? " (" + *lacks + ": its changes may be missing in the history)" : std::string();
+}
+
+// Drops the outboxes that no table of the policy writes to any more, those that the worker has emptied. Gives whether
+// none is left.
+Result<bool> Sweep(Connection& admin, const Spec& spec, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(auto rows,
+                          admin.Query("SELECT t.id FROM pgtier.shadow_tables AS t, pgtier.shadow_places(t.id) AS p"
+                                      " WHERE t.policy = $1 AND NOT t.installed AND p.outbox IS NOT NULL ORDER BY t.id",
+                                      {spec.policy}, deadline));
+  bool swept = true;
+  for (const auto& row : rows) {
+    PGTIER_ASSIGN_OR_RETURN(auto id, row.Get<std::string>(0));
+    PGTIER_RETURN_IF_ERROR(WithLockRetries(admin, "dropping outboxes", deadline, [&]() -> Status {
+      PGTIER_ASSIGN_OR_RETURN(auto gone, Value(admin, "SELECT pgtier.shadow_sweep($1::integer)", {id}, deadline));
+      swept = swept && gone == "t";
+      return {};
+    }));
+  }
+  return swept;
+}
+
+// A batch of each outbox; one whose rows can't be moved does not stop the others. Gives how many rows went.
+Result<int64_t> DrainAll(Connection& admin, const Spec& spec, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(auto outboxes, Outboxes(admin, spec.policy, deadline));
+  int64_t gone = 0;
+  Status failed;
+  for (const Outbox& outbox : outboxes) {
+    Status moved = WithLockRetries(admin, "moving the rows of " + outbox.source, deadline, [&]() -> Status {
+      PGTIER_ASSIGN_OR_RETURN(auto batch, MoveBatch(admin, outbox, kDrainRows, 1, true, deadline));
+      gone += batch.moved + batch.buried;
+      return {};
+    });
+    if (!moved.has_value() && failed.has_value()) failed = std::move(moved);
+  }
+  if (gone == 0 && !failed.has_value()) return std::move(failed).error();
+  return gone;
 }
 
 }  // namespace
@@ -106,17 +140,20 @@ Status Install(Connection& admin, const Spec& spec, Deadline deadline) {
                        deadline));
   }
   if (version != InstalledVersion()) PGTIER_RETURN_IF_ERROR(InstallScripts(admin, deadline));
-  PGTIER_RETURN_IF_ERROR(Call(admin, "SELECT pgtier.shadow_set_policy($1, $2, $3, $4, $5)",
-                              {spec.policy, spec.actor_setting, spec.channel, spec.slot, InstalledVersion()},
-                              deadline));
+  PGTIER_RETURN_IF_ERROR(WithLockRetries(admin, "noting the policy " + spec.policy, deadline, [&]() -> Status {
+    return Call(admin, "SELECT pgtier.shadow_set_policy($1, $2, $3, $4, $5)",
+                {spec.policy, spec.actor_setting, spec.channel, spec.slot, InstalledVersion()}, deadline);
+  }));
   PGTIER_ASSIGN_OR_RETURN(auto tier, TierOf(admin, spec, deadline));
   std::set<int64_t> stay;
   for (const Table& table : spec.tables) {
     PGTIER_ASSIGN_OR_RETURN(auto agreeing, Agreeing(admin, spec, table, deadline));
     if (!agreeing.has_value()) {
       if (tier == "cdc") {
+        PGTIER_ASSIGN_OR_RETURN(auto lacks, LacksInCdc(admin, spec, deadline));
         return MakeError(Code::kFailedPrecondition, "TablesFixedInCdc: " + table.source +
-                                                        " is not installed as it should be, and the policy is in cdc; "
+                                                        " is not installed as it should be" + lacks +
+                                                        ", and the policy is in cdc; "
                                                         "go back to triggers, then change the tables");
       }
       PGTIER_ASSIGN_OR_RETURN(agreeing, InstallTable(admin, spec, table, deadline));
@@ -124,7 +161,8 @@ Status Install(Connection& admin, const Spec& spec, Deadline deadline) {
     stay.insert(*agreeing);
   }
   PGTIER_RETURN_IF_ERROR(RemoveOthers(admin, spec, tier, stay, deadline));
-  return Sweep(admin, spec, deadline);
+  PGTIER_RETURN_IF_ERROR(Sweep(admin, spec, deadline));
+  return {};
 }
 
 Status Uninstall(Connection& admin, const Spec& spec, Deadline deadline) {
@@ -139,12 +177,15 @@ Status Uninstall(Connection& admin, const Spec& spec, Deadline deadline) {
   PGTIER_RETURN_IF_ERROR(RemoveOthers(admin, spec, tier, {}, deadline));
   // No writer is left; what the outboxes hold is moved here, for the worker may be gone.
   while (true) {
-    PGTIER_ASSIGN_OR_RETURN(auto empty, Value(admin, "SELECT pgtier.shadow_sweep($1)", {spec.policy}, deadline));
-    if (empty == "t") break;
-    PGTIER_ASSIGN_OR_RETURN(auto moved, Value(admin, "SELECT pgtier.shadow_drain_all($1)", {spec.policy}, deadline));
-    if (moved == "0") std::this_thread::sleep_for(kDrainPause);
+    PGTIER_ASSIGN_OR_RETURN(bool swept, Sweep(admin, spec, deadline));
+    if (swept) break;
+    PGTIER_ASSIGN_OR_RETURN(auto moved, DrainAll(admin, spec, deadline));
+    if (moved == 0) std::this_thread::sleep_for(kDrainPause);
   }
-  return Call(admin, "SELECT pgtier.shadow_end_policy($1)", {spec.policy}, deadline);
+  return WithLockRetries(admin, "ending the policy " + spec.policy, deadline, [&]() -> Status {
+    return Call(admin, "SELECT set_config('lock_timeout', '600ms', true), pgtier.shadow_end_policy($1)", {spec.policy},
+                deadline);
+  });
 }
 
 }  // namespace pgtier::shadow

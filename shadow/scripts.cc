@@ -30,6 +30,10 @@ constexpr size_t kVersionLength = 16;
 constexpr int kShortestPauseMs = 50;
 constexpr int kLongestPauseMs = 400;
 
+// Said each time: what is read after a lock has to be newer than the lock, whatever the database's or the role's
+// default_transaction_isolation is.
+constexpr const char* kReadCommitted = "ISOLATION LEVEL READ COMMITTED";
+
 }  // namespace
 
 std::string InstalledVersion() {
@@ -64,13 +68,16 @@ Result<std::optional<std::string>> Value(postgres::Connection& connection, const
 }
 
 Status InstallScripts(postgres::Connection& admin, Deadline deadline) {
-  PGTIER_ASSIGN_OR_RETURN(auto transaction, postgres::Transaction::Begin(admin, deadline));
+  PGTIER_ASSIGN_OR_RETURN(auto transaction, postgres::Transaction::Begin(admin, deadline, kReadCommitted));
   // Two policies of one database may be installed at the same time.
   PGTIER_RETURN_IF_ERROR(admin.Query("SELECT pg_advisory_xact_lock(7047000, 0)", deadline));
+  // What older event triggers believe, until they are replaced.
   PGTIER_RETURN_IF_ERROR(admin.Query("SELECT set_config('pgtier.shadow_own_ddl', '1', true)", deadline));
   for (const char* script : kScripts) {
     auto done = admin.Execute(script, deadline);
     if (!done.has_value()) return std::move(done).error().WithContext("installing pgtier's functions");
+    if (script != sql::kShadowFollow) continue;
+    PGTIER_RETURN_IF_ERROR(admin.Query("SELECT pgtier.shadow_own_ddl(true)", deadline));
   }
   return transaction.Commit(deadline);
 }
@@ -87,7 +94,7 @@ Status WithLockRetries(postgres::Connection& admin, const std::string& what, Dea
   std::string in_way;
   auto gave_up = [&] { return MakeError(Code::kDeadlineExceeded, what + ": writers did not let it in: " + in_way); };
   while (true) {
-    PGTIER_ASSIGN_OR_RETURN(auto transaction, postgres::Transaction::Begin(admin, deadline));
+    PGTIER_ASSIGN_OR_RETURN(auto transaction, postgres::Transaction::Begin(admin, deadline, kReadCommitted));
     Status done = work();
     if (done.has_value()) return transaction.Commit(deadline);
     std::string_view state = postgres::SqlStateOf(done.error());

@@ -48,8 +48,14 @@ struct Spec {
   std::string slot;           // of cdc; empty where the policy has no tier cdc
 };
 
-// The publication of a policy's slot: "pgtier_<slot>".
+// `name`, or, where the server would cut it off, its beginning and the beginning of the hash of `hashed`.
+std::string CutName(const std::string& name, const std::string& hashed);
+
+// The publication of a policy's slot: "pgtier_<slot>", cut as by CutName.
 std::string PublicationName(const Spec& spec);
+
+// The replication origin of a policy's consumer: "pgtier_<slot>", whose length the server does not limit.
+std::string OriginName(const Spec& spec);
 
 // Something in the way, or worth knowing (`blocks` is false).
 struct Finding {

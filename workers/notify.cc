@@ -96,24 +96,30 @@ class Notify final : public Mode {
     return {};
   }
 
-  // A batch of each outbox. kAgain: there is more; kBusy: others have it.
+  // A batch of each outbox. kAgain: there is more; kBusy: others have it. One whose rows can't be moved (its history is
+  // locked, say) does not stop the others; the first such error is given at the end.
   Result<Next> Round() {
     moved_ = false;
     context_.progress.Working();
     PGTIER_ASSIGN_OR_RETURN(outboxes_, shadow::Outboxes(*connection_, context_.config.policy, Limit()));
     PGTIER_RETURN_IF_ERROR(CountWorkers());
     Next all = Next::kRest;
+    Status failed;
     for (const Outbox& outbox : outboxes_) {
-      PGTIER_ASSIGN_OR_RETURN(Batch batch, Move(outbox, false));
-      if (batch.next == Next::kEverything) {
-        PGTIER_ASSIGN_OR_RETURN(batch, Move(outbox, true));
+      Result<Batch> batch = Move(outbox, false);
+      if (batch.has_value() && batch->next == Next::kEverything) batch = Move(outbox, true);
+      if (!batch.has_value()) {
+        if (failed.has_value()) failed = std::move(batch).error().WithContext("moving the rows of " + outbox.source);
+        continue;
       }
-      if (batch.next == Next::kAgain) {
+      if (batch->next == Next::kAgain) {
         all = Next::kAgain;
-      } else if (batch.next == Next::kBusy && all == Next::kRest) {
+      } else if (batch->next == Next::kBusy && all == Next::kRest) {
         all = Next::kBusy;
       }
     }
+    // Where others have more, they come first: the error ends the mode, which begins again after a pause.
+    if (all != Next::kAgain) PGTIER_RETURN_IF_ERROR(failed);
     // Whoever holds the shards answers for them.
     if (all != Next::kAgain) context_.progress.Idle();
     return all;

@@ -14,6 +14,8 @@ namespace pgtier::controllers::shadow_table {
 namespace {
 
 constexpr int kPostgresPort = 5432;
+// What is read after a lock has to be newer than the lock, whatever the database's default is.
+constexpr const char* kReadCommitted = " -c default_transaction_isolation=read\\ committed";
 
 // One role serves the workers of every policy of a server, so every policy must come to the same password. It tells
 // nothing of the administrator's, and who may read it may read that one too: both stand in Secrets of one namespace.
@@ -84,6 +86,7 @@ Result<Database> DatabaseFinder::OfPolicy(const kube::ObjectKey& key, const std:
   scale_tier::Peer peer = scale_tier::PeerOf(*primary, credentials);
   Database database;
   database.admin = scale_tier::ConnectTo(peer, credentials.AsSuperuser(), name);
+  database.admin.options += kReadCommitted;
   database.monitor = scale_tier::ConnectTo(peer, credentials.AsMonitor(), name);
   database.worker = {own, kPostgresPort, primary->encrypted ? "verify-full" : "prefer", credentials.tls.Trust(),
                      WorkerPassword(credentials.superuser)};
@@ -163,7 +166,7 @@ Result<Database> DatabaseFinder::OfSecret(const std::string& namespace_, const s
   }
   admin.address = *address;
   admin.application_name = "pgtier-operator";
-  admin.options = "-c search_path=pg_catalog";
+  admin.options = std::string("-c search_path=pg_catalog") + kReadCommitted;
   database.worker = {admin.host, admin.port, admin.ssl_mode, admin.ssl_root_pem, WorkerPassword(admin.password)};
   if (text("monitor-username").empty()) {
     database.no_monitor = "MonitorSecretMissing: sql triggers run as monitor-username and monitor-password of Secret " +

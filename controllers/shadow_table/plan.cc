@@ -1,6 +1,7 @@
 #include "controllers/shadow_table/plan.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "controllers/ladder/rendering.h"
 #include "controllers/shadow_table/names.h"
@@ -29,7 +30,7 @@ class Planner {
       if (state.tier != Tier::kCdc && !Ended()) {
         FinishCdc();  // A table that goes now would take along what the log still holds of it.
       } else {
-        AddInstallation();
+        Installation(state, to);
       }
       return plan_;
     }
@@ -101,6 +102,32 @@ class Planner {
       plan_.waiting_for = seen_.error.empty() ? "the database" : seen_.error;
     }
     return false;
+  }
+
+  // A table that is gone, or can't be taken in, is no reason to leave the others alone: the worker that they need is
+  // kept, and they may go from triggers to notify and back.
+  void Installation(const shadow::State& state, const Result<Tier>& to) {
+    const bool runs = state.installed && state.tier != Tier::kTriggers;
+    // A worker of this program may need functions of this program's.
+    const bool known = state.version == shadow::InstalledVersion();
+    if (runs && known) AddWorker(state.tier);
+    AddInstallation();
+    if (plan_.refused.empty()) {
+      if (runs && !known) AddWorker(state.tier);
+      return;
+    }
+    if (!state.installed || state.tier == Tier::kCdc || !to.has_value() || *to == Tier::kCdc) return;
+    const std::string refused = std::exchange(plan_.refused, "");
+    plan_.actions.erase(
+        std::remove_if(plan_.actions.begin(), plan_.actions.end(),
+                       [](const Action& action) { return !std::holds_alternative<SetFinalizer>(action); }),
+        plan_.actions.end());
+    if (*to == Tier::kNotify) {
+      EnterNotify();
+    } else {
+      EnterTriggers();
+    }
+    plan_.refused = refused;
   }
 
   void AddInstallation() {

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cctype>
 
+#include "lib/base/sha256.h"
+
 namespace pgtier::controllers::shadow_table {
 namespace {
 
-constexpr size_t kMaxSlotName = 63;  // NAMEDATALEN - 1
+constexpr size_t kMaxSlotName = 56;  // with "pgtier_" before it still a name that the server does not cut off
+constexpr size_t kSlotHash = 8;
 constexpr double kMaxRetainedWal = 10.0 * 1024 * 1024 * 1024;
 constexpr char kDefaultChannel[] = "pgtier_shadow";
 
@@ -70,12 +73,17 @@ std::string AsSqlWrites(const std::string& name) {
   return "\"" + name.substr(0, dot) + "\".\"" + name.substr(dot + 1) + "\"";
 }
 
-// PostgreSQL lets lower case letters, digits and underscores into a slot's name.
-// Slots are the server's, so the namespace is in it.
+// PostgreSQL lets lower case letters, digits and underscores into a slot's name. Slots are the server's, so the
+// namespace is in it. What would be the name of another policy too (a-b/c and a/b-c), or would be cut off, ends in a
+// hash. A slot that the database has for the policy is kept whatever it is called (Seen::held_slot).
 std::string SlotOf(const crds::Meta& policy) {
   std::string name = "pgtier_" + policy.namespace_ + "_" + policy.name;
+  const bool unique = name.find_first_of("-.") == std::string::npos;
   std::replace(name.begin(), name.end(), '-', '_');
-  return name.substr(0, kMaxSlotName);
+  std::replace(name.begin(), name.end(), '.', '_');
+  if (unique && name.size() <= kMaxSlotName) return name;
+  return name.substr(0, kMaxSlotName - kSlotHash - 1) + "_" +
+         Sha256Hex(policy.namespace_ + "/" + policy.name).substr(0, kSlotHash);
 }
 
 shadow::Spec ResolveSpec(const crds::ShadowTablePolicy& policy) {

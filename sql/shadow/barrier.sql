@@ -87,14 +87,18 @@ BEGIN
 END
 $fn$;
 
--- Whether actor triggers are missing.
+-- Whether actor triggers are missing, or at work where no actor is recorded any more.
 CREATE OR REPLACE FUNCTION pgtier.shadow_actor_lacks(wanted integer) RETURNS boolean
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $fn$
   SELECT EXISTS (SELECT FROM pgtier.shadow_tables AS t JOIN pgtier.shadow_state AS s USING (policy),
                         unnest(pgtier.shadow_relations(t.source)) AS r
-                 WHERE t.id = wanted AND s.actor_setting <> ''
-                   AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = r AND tgname = '00_pgtier_shadow_actor'))
+                 WHERE t.id = wanted
+                   AND CASE WHEN s.actor_setting = ''
+                            THEN EXISTS (SELECT FROM pg_trigger WHERE tgrelid = r AND tgname = '00_pgtier_shadow_actor'
+                                         AND tgenabled <> 'D')
+                            ELSE NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = r AND tgname = '00_pgtier_shadow_actor'
+                                             AND (s.tier <> 'cdc' OR tgenabled = 'A')) END)
 $fn$;
 
 -- Remembers what the replica identity was, and makes it FULL: only so does the log hold the row before a change, with the
@@ -144,7 +148,7 @@ DECLARE
   r oid;
 BEGIN
   SELECT * INTO STRICT t FROM pgtier.shadow_tables WHERE id = wanted;
-  SELECT 'pgtier_' || slot INTO STRICT publication FROM pgtier.shadow_state WHERE policy = t.policy;
+  SELECT pgtier.shadow_publication(slot) INTO STRICT publication FROM pgtier.shadow_state WHERE policy = t.policy;
   IF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = publication) THEN RETURN; END IF;
   INSERT INTO pgtier.shadow_parts (relation, table_id) SELECT leaf, wanted FROM pgtier.shadow_leaf_oids(t.source) AS leaf
     WHERE NOT EXISTS (SELECT FROM pgtier.shadow_parts AS p WHERE p.relation = leaf AND p.table_id = wanted)
@@ -173,7 +177,7 @@ DECLARE
   r oid;
 BEGIN
   SELECT * INTO STRICT t FROM pgtier.shadow_tables WHERE id = wanted;
-  IF NOT EXISTS (SELECT FROM pg_publication AS b JOIN pgtier.shadow_state AS s ON b.pubname = 'pgtier_' || s.slot
+  IF NOT EXISTS (SELECT FROM pg_publication AS b JOIN pgtier.shadow_state AS s ON b.pubname = pgtier.shadow_publication(s.slot)
                  WHERE s.policy = t.policy AND s.slot <> '') THEN RETURN; END IF;
   PERFORM pgtier.shadow_set_actor_function(t.policy);
   FOR r IN SELECT pgtier.shadow_leaf_oids(t.source) LOOP
@@ -206,12 +210,8 @@ AS $fn$
         AND NOT EXISTS (SELECT FROM pg_replication_slots AS r
                         WHERE r.slot_name = s.slot AND r.database = current_database() AND r.wal_status <> 'lost')
     UNION ALL
-    SELECT 3, format('%s is not ready for cdc', leaf::regclass)
-      FROM pgtier.shadow_tables AS t JOIN pgtier.shadow_state AS s USING (policy), pgtier.shadow_leaf_oids(t.source) AS leaf
-      WHERE t.policy = wanted AND t.installed
-        AND (NOT EXISTS (SELECT FROM pg_class WHERE oid = leaf AND relreplident = 'f')
-             OR NOT EXISTS (SELECT FROM pg_publication_rel AS p JOIN pg_publication AS b ON b.oid = p.prpubid
-                            WHERE b.pubname = 'pgtier_' || s.slot AND p.prrelid = leaf))) AS lacks
+    SELECT 3, pgtier.shadow_table_lacks_cdc(t.id) FROM pgtier.shadow_tables AS t WHERE t.policy = wanted AND t.installed) AS lacks
+  WHERE lack IS NOT NULL
   ORDER BY n LIMIT 1
 $fn$;
 
@@ -229,7 +229,7 @@ DECLARE
   lacks text;
   wanted_secret text;
 BEGIN
-  PERFORM set_config('pgtier.shadow_own_ddl', '1', true), set_config('lock_timeout', '600ms', true);
+  PERFORM pgtier.shadow_own_ddl(true), set_config('lock_timeout', '600ms', true);
   SELECT * INTO STRICT s FROM pgtier.shadow_state WHERE policy = wanted FOR UPDATE;
   IF s.tier = target THEN RETURN s.epoch; END IF;
   IF target = 'cdc' THEN
@@ -237,10 +237,16 @@ BEGIN
     IF lacks IS NOT NULL THEN RAISE EXCEPTION '%', lacks USING ERRCODE = '55000'; END IF;
     PERFORM pgtier.shadow_set_actor_function(wanted);
   END IF;
-  SELECT array_agg(r ORDER BY k.source, n) INTO relations
-    FROM pgtier.shadow_tables AS k, unnest(pgtier.shadow_relations(k.source)) WITH ORDINALITY AS u (r, n)
-    WHERE k.policy = wanted AND k.installed;
-  PERFORM pgtier.shadow_lock(coalesce(relations, '{}'), 'SHARE ROW EXCLUSIVE');
+  relations := pgtier.shadow_policy_relations(wanted);
+  PERFORM pgtier.shadow_lock(relations, 'SHARE ROW EXCLUSIVE');
+  -- What came while the locks were waited for is neither locked nor looked at.
+  IF relations IS DISTINCT FROM pgtier.shadow_policy_relations(wanted) THEN
+    RAISE EXCEPTION 'the tables of % have got or lost partitions', wanted USING ERRCODE = '55P03';
+  END IF;
+  IF target = 'cdc' THEN
+    lacks := pgtier.shadow_cdc_lacks(wanted);
+    IF lacks IS NOT NULL THEN RAISE EXCEPTION '%', lacks USING ERRCODE = '55000'; END IF;
+  END IF;
   UPDATE pgtier.shadow_state
     SET tier = target, epoch = epoch + 1, changed_at = now(), draining = draining OR tier = 'notify',
         -- Nobody runs the body of notify any more: its writers have ended.
@@ -268,7 +274,7 @@ CREATE OR REPLACE FUNCTION pgtier.shadow_unprepare(relation oid) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $fn$
 BEGIN
-  PERFORM set_config('pgtier.shadow_own_ddl', '1', true);
+  PERFORM pgtier.shadow_own_ddl(true);
   PERFORM pgtier.shadow_lock(ARRAY[relation], 'ACCESS EXCLUSIVE');
   PERFORM pgtier.shadow_unset_identity(relation);
   EXECUTE format('DROP TRIGGER IF EXISTS "00_pgtier_shadow_actor" ON %s', relation::regclass);

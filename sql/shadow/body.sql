@@ -118,12 +118,24 @@ AS $fn$
   WHERE n.nspname = 'pgtier' AND p.proname = 'shadow_' || wanted AND p.pronargs = 0
 $fn$;
 
+-- The settings that the function runs with, as pg_proc.proconfig has them. Whole rows as JSON hold text whose form the
+-- application's settings would give; functions without them need none of it, and a setting costs at each row.
+CREATE OR REPLACE FUNCTION pgtier.shadow_function_config(wanted integer) RETURNS text[]
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $fn$
+  SELECT ARRAY['search_path=pg_catalog, pg_temp']
+         || CASE WHEN new_row IS NULL AND old_row IS NULL THEN '{}'::text[]
+                 ELSE ARRAY['DateStyle=ISO, YMD', 'IntervalStyle=postgres', 'bytea_output=hex', 'extra_float_digits=1',
+                            'lc_monetary=C'] END
+  FROM pgtier.shadow_tables WHERE id = wanted
+$fn$;
+
 CREATE OR REPLACE FUNCTION pgtier.shadow_function_agrees(wanted integer) RETURNS boolean
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $fn$
   SELECT coalesce((SELECT p.prosrc = pgtier.shadow_wanted_body(wanted) AND p.prosecdef
                           AND p.proowner = 'pgtier_shadow'::regrole
-                          AND p.proconfig = ARRAY['search_path=pg_catalog, pg_temp']
+                          AND p.proconfig = pgtier.shadow_function_config(wanted)
                           AND NOT has_function_privilege('public', p.oid, 'EXECUTE')
                    FROM pg_proc AS p WHERE p.oid = pgtier.shadow_function_oid(wanted)), false)
 $fn$;
@@ -134,9 +146,14 @@ CREATE OR REPLACE FUNCTION pgtier.shadow_set_function(wanted integer) RETURNS vo
 AS $fn$
 BEGIN
   IF pgtier.shadow_function_agrees(wanted) THEN RETURN; END IF;
-  EXECUTE format('CREATE OR REPLACE FUNCTION pgtier.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER '
-                 'SET search_path = pg_catalog, pg_temp AS %L',
-                 'shadow_' || wanted, pgtier.shadow_wanted_body(wanted));
+  EXECUTE format('CREATE OR REPLACE FUNCTION pgtier.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER %s AS %L',
+                 'shadow_' || wanted,
+                 -- In quotes, but for the list of names.
+                 (SELECT string_agg(CASE WHEN n = 1 THEN 'SET ' || replace(c, '=', ' = ')
+                                         ELSE format('SET %s = %L', split_part(c, '=', 1), split_part(c, '=', 2)) END,
+                                    ' ' ORDER BY n)
+                  FROM unnest(pgtier.shadow_function_config(wanted)) WITH ORDINALITY AS k (c, n)),
+                 pgtier.shadow_wanted_body(wanted));
   EXECUTE format('ALTER FUNCTION pgtier.%I() OWNER TO pgtier_shadow', 'shadow_' || wanted);
   EXECUTE format('REVOKE ALL ON FUNCTION pgtier.%I() FROM PUBLIC', 'shadow_' || wanted);
 END

@@ -15,6 +15,14 @@ BEGIN
 END
 $fn$;
 
+-- The publication of a slot, as PublicationName of shadow/names.cc: one that would be cut off ends in a hash.
+CREATE OR REPLACE FUNCTION pgtier.shadow_publication(slot text) RETURNS text
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $fn$
+  SELECT CASE WHEN length('pgtier_' || slot) <= 63 THEN 'pgtier_' || slot
+              ELSE left('pgtier_' || slot, 54) || '_' || left(encode(sha256(convert_to(slot, 'UTF8')), 'hex'), 8) END
+$fn$;
+
 -- The relation's oid; NULL when there is none.
 CREATE OR REPLACE FUNCTION pgtier.shadow_oid(schema_name text, table_name text) RETURNS oid
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

@@ -105,6 +105,8 @@ BEGIN
   END IF;
   -- DDL may have changed these while the locks were waited for.
   IF pgtier.shadow_oid('pgtier', 'outbox_' || wanted) IS NULL THEN RETURN; END IF;
+  -- Who holds the history for long shall not keep the worker from the other tables.
+  PERFORM set_config('lock_timeout', '1s', true);
   LOOP
     BEGIN
       EXECUTE pgtier.shadow_drain_sql(wanted) INTO moved, oldest, seen USING held, batch;
@@ -112,8 +114,12 @@ BEGIN
                    WHEN moved < seen OR seen >= batch THEN 'again' ELSE 'rest' END;
       RETURN;
     EXCEPTION
-      -- What may pass, or befalls every row (locks, space, rights, a missing column), is the caller's to see.
-      WHEN data_exception OR integrity_constraint_violation OR raise_exception THEN
+      -- What may pass, or befalls every row (locks, space, rights, a missing column), is the caller's to see. The rest
+      -- sticks to a row: a value that an index can't take, or what the history's triggers and checks make of it.
+      WHEN data_exception OR integrity_constraint_violation OR raise_exception OR program_limit_exceeded
+           OR datatype_mismatch OR case_not_found OR cardinality_violation OR no_data_found OR too_many_rows
+           OR with_check_option_violation OR triggered_action_exception OR external_routine_exception
+           OR external_routine_invocation_exception THEN
         IF batch > 1 THEN
           batch := batch / 2;
         ELSE

@@ -6,6 +6,7 @@ CREATE OR REPLACE FUNCTION pgtier.shadow_set_policy(wanted text, wanted_actor te
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $fn$
 BEGIN
+  PERFORM set_config('lock_timeout', '600ms', true);
   -- Looked for first: the INSERT alone would draw a number, which is a write, at each call.
   IF NOT EXISTS (SELECT FROM pgtier.shadow_state WHERE policy = wanted) THEN
     INSERT INTO pgtier.shadow_state (policy, actor_setting, channel, slot, version)
@@ -15,7 +16,12 @@ BEGIN
                                  version = wanted_version, installed = true
     WHERE policy = wanted AND (actor_setting, channel, slot, version, installed)
           IS DISTINCT FROM (wanted_actor, wanted_channel, wanted_slot, wanted_version, true);
-  PERFORM pgtier.shadow_set_functions(wanted);
+  -- Not while an application's change of a source writes one.
+  IF EXISTS (SELECT FROM pgtier.shadow_tables AS t WHERE t.policy = wanted AND t.installed
+             AND NOT pgtier.shadow_function_agrees(t.id)) THEN
+    PERFORM FROM pgtier.shadow_state WHERE policy = wanted FOR NO KEY UPDATE;
+    PERFORM pgtier.shadow_set_functions(wanted);
+  END IF;
 END
 $fn$;
 
@@ -169,6 +175,8 @@ CREATE OR REPLACE FUNCTION pgtier.shadow_agrees(wanted integer) RETURNS boolean
 AS $fn$
   SELECT t.installed AND p.history IS NOT NULL AND p.outbox IS NOT NULL AND pgtier.shadow_columns_agree(wanted)
          AND pgtier.shadow_function_agrees(wanted) AND pgtier.shadow_triggers_agree(wanted)
+         AND (NOT EXISTS (SELECT FROM pgtier.shadow_state AS s WHERE s.policy = t.policy AND s.tier = 'cdc')
+              OR pgtier.shadow_table_lacks_cdc(wanted) IS NULL)
   FROM pgtier.shadow_tables AS t, pgtier.shadow_places(wanted) AS p WHERE t.id = wanted
 $fn$;
 
@@ -183,7 +191,7 @@ DECLARE
   source_oid oid;
   t pgtier.shadow_tables;
 BEGIN
-  PERFORM set_config('pgtier.shadow_own_ddl', '1', true);
+  PERFORM pgtier.shadow_own_ddl(true);
   SELECT * INTO src FROM pgtier.shadow_names(wanted_source);
   source_oid := pgtier.shadow_oid(src.schema_name, src.table_name);
   IF source_oid IS NULL THEN RAISE EXCEPTION 'there is no table %', wanted_source USING ERRCODE = '42P01'; END IF;
@@ -193,6 +201,8 @@ BEGIN
     SELECT * INTO his FROM pgtier.shadow_names(wanted_history);
   END IF;
   PERFORM set_config('lock_timeout', '600ms', true);
+  -- Neither tier nor epoch change meanwhile, and changes of the application are followed before or after.
+  PERFORM FROM pgtier.shadow_state WHERE policy = wanted_policy FOR NO KEY UPDATE;
   -- Against DDL, not against writers: these are held off at the end only.
   EXECUTE format('LOCK TABLE ONLY %s IN ACCESS SHARE MODE', source_oid::regclass);
   -- One that was here before keeps its number, hence its positions: whoever reads orders by them.
@@ -231,7 +241,7 @@ BEGIN
     PERFORM pgtier.shadow_lock(pgtier.shadow_relations(source_oid), 'SHARE ROW EXCLUSIVE');
     PERFORM pgtier.shadow_set_triggers(t.id);
   END IF;
-  PERFORM set_config('pgtier.shadow_own_ddl', '', true);
+  PERFORM pgtier.shadow_own_ddl(false);
   RETURN t.id;
 END
 $fn$;
@@ -244,7 +254,7 @@ DECLARE
   t pgtier.shadow_tables;
   g record;
 BEGIN
-  PERFORM set_config('pgtier.shadow_own_ddl', '1', true);
+  PERFORM pgtier.shadow_own_ddl(true);
   SELECT * INTO STRICT t FROM pgtier.shadow_tables WHERE id = wanted;
   IF EXISTS (SELECT FROM pg_class WHERE oid = t.source) THEN
     PERFORM pgtier.shadow_lock(pgtier.shadow_relations(t.source), 'ACCESS EXCLUSIVE');
@@ -255,26 +265,28 @@ BEGIN
   END IF;
   EXECUTE format('DROP FUNCTION IF EXISTS pgtier.%I()', 'shadow_' || wanted);
   UPDATE pgtier.shadow_tables SET installed = false WHERE id = wanted;
-  PERFORM set_config('pgtier.shadow_own_ddl', '', true);
+  PERFORM pgtier.shadow_own_ddl(false);
 END
 $fn$;
 
--- Drops the outboxes of tables that left the policy, once they are empty. Says whether none is left.
-CREATE OR REPLACE FUNCTION pgtier.shadow_sweep(wanted text) RETURNS boolean
+-- Drops the outbox of a table that left its policy, once it is empty. Says whether it is gone. One a transaction: each
+-- takes as many locks as there may be shards, and the server has room for a few thousand.
+DROP FUNCTION IF EXISTS pgtier.shadow_sweep(text);
+CREATE OR REPLACE FUNCTION pgtier.shadow_sweep(wanted integer) RETURNS boolean
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $fn$
 DECLARE
-  r record;
+  place text;
   rows_left boolean;
-  swept boolean := true;
 BEGIN
-  FOR r IN SELECT t.id, p.outbox_sql FROM pgtier.shadow_tables AS t, pgtier.shadow_places(t.id) AS p
-           WHERE t.policy = wanted AND NOT t.installed AND p.outbox IS NOT NULL LOOP
-    PERFORM pgtier.shadow_hold_outbox(r.id);
-    EXECUTE format('SELECT EXISTS (SELECT FROM %s)', r.outbox_sql) INTO rows_left;
-    IF rows_left THEN swept := false; ELSE EXECUTE format('DROP TABLE %s', r.outbox_sql); END IF;
-  END LOOP;
-  RETURN swept;
+  PERFORM set_config('lock_timeout', '600ms', true);
+  SELECT p.outbox_sql INTO place FROM pgtier.shadow_tables AS t, pgtier.shadow_places(t.id) AS p
+    WHERE t.id = wanted AND NOT t.installed AND p.outbox IS NOT NULL;
+  IF NOT FOUND THEN RETURN true; END IF;
+  PERFORM pgtier.shadow_hold_outbox(wanted);
+  EXECUTE format('SELECT EXISTS (SELECT FROM %s)', place) INTO rows_left;
+  IF NOT rows_left THEN EXECUTE format('DROP TABLE %s', place); END IF;
+  RETURN NOT rows_left;
 END
 $fn$;
 

@@ -67,8 +67,12 @@ findings (place, code, object, message, cure, blocks) AS (
   SELECT 0, 'DdlNotFollowed', current_user::text,
          format('%s is no superuser, so that event triggers can''t be made: a change of a source''s columns is not carried '
                 'over by itself', current_user),
-         'to change a source: take it out of the policy, change it, put it back', false
+         'to change a source: take it out of the policy, change it, put it back'
+         || CASE WHEN $3 = 'cdc' THEN '; or act as a superuser: a partition that is made in cdc would not be recorded'
+                 ELSE '' END,
+         $3 = 'cdc' AND EXISTS (SELECT FROM found WHERE relkind = 'p')
   FROM me WHERE NOT rolsuper
+    AND NOT EXISTS (SELECT FROM pg_event_trigger WHERE evtname = 'pgtier_shadow_ddl' AND evtenabled <> 'D')
   UNION ALL
   SELECT 0, 'NoRightToMakeRoles', current_user::text, format('%s may not make the roles pgtier_shadow…', current_user),
          format('ALTER ROLE %I CREATEROLE', current_user), true

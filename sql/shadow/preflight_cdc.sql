@@ -1,8 +1,11 @@
 -- What stands in the way of tier cdc, beside what stands in the way of installing: read from the catalogue alone. $1: the
--- sources' names; $2: the slot.
+-- sources' names; $2: the slot; $3: the names of their histories, '' for the default.
 WITH named AS (
-  SELECT place, name, to_regclass(CASE cardinality(parse_ident(name)) WHEN 1 THEN 'public.' ELSE '' END || name)::oid AS oid
-  FROM unnest($1::text[]) WITH ORDINALITY AS e (name, place)
+  SELECT place, name, to_regclass(CASE cardinality(parse_ident(name)) WHEN 1 THEN 'public.' ELSE '' END || name)::oid AS oid,
+         CASE WHEN history <> ''
+              THEN to_regclass(CASE cardinality(parse_ident(history)) WHEN 1 THEN 'public.' ELSE '' END || history)::oid
+         END AS history
+  FROM unnest($1::text[], $3::text[]) WITH ORDINALITY AS e (name, history, place)
 ),
 parts AS (
   SELECT named.place, named.name, named.oid AS root, c.oid, c.relkind, c.relpersistence, c.relreplident
@@ -80,6 +83,14 @@ findings (place, code, object, message, cure, blocks) AS (
          format('ALTER TABLE %s SET LOGGED', oid::regclass), true
   FROM parts WHERE relpersistence = 'u' AND oid <> root
   UNION ALL
+  SELECT 0, 'ManyRelations', 'max_locks_per_transaction',
+         format('the barrier locks %s tables and partitions at once, and the server has room for about %s locks', count(*), room),
+         'raise max_locks_per_transaction and restart the server', count(*) > room
+  FROM parts, LATERAL (SELECT current_setting('max_locks_per_transaction')::integer
+                              * (current_setting('max_connections')::integer
+                                 + current_setting('max_prepared_transactions')::integer) AS room) AS server
+  GROUP BY room HAVING count(*) > room / 4
+  UNION ALL
   SELECT place, 'IdentityBecomesFull', name,
          format('%s of the %s tables of %s get REPLICA IDENTITY FULL, which writes more log at UPDATE and DELETE',
                 count(*), (SELECT count(*) FROM parts AS p WHERE p.place = parts.place AND p.relkind = 'r'), name),
@@ -95,7 +106,9 @@ findings (place, code, object, message, cure, blocks) AS (
          format('give %s a history with columns of its own', name), true
   FROM (SELECT named.place, named.name, h.oid::regclass::text AS history, a.attname, a.atttypid
         FROM named JOIN pg_class AS c ON c.oid = named.oid
-        JOIN pg_class AS h ON h.oid = to_regclass(format('%I.%I', c.relnamespace::regnamespace::text, c.relname || '_history'))
+        JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        JOIN pg_class AS h ON h.oid = coalesce(named.history,
+                                               to_regclass(format('%I.%I', n.nspname, (c.relname || '_history')::name)))
         JOIN pg_attribute AS a ON a.attrelid = h.oid AND a.attnum > 0 AND NOT a.attisdropped) AS images
   WHERE attname IN ('new_row', 'old_row') AND atttypid IN ('json'::regtype, 'jsonb'::regtype)
   GROUP BY place, name, history

@@ -62,6 +62,14 @@ CREATE TABLE IF NOT EXISTS pgtier.shadow_tables (
   key            text[]   NOT NULL DEFAULT '{}',  -- the primary key's columns, where they can be hashed
   shards         smallint NOT NULL DEFAULT 1 CHECK (shards BETWEEN 1 AND 64)
 );
+DO $do$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'pgtier.shadow_tables'::regclass AND attname = 'followed') THEN
+    -- Grows with each change of the source that was carried over: see shadow_follow.
+    ALTER TABLE pgtier.shadow_tables ADD COLUMN followed bigint NOT NULL DEFAULT 0;
+  END IF;
+END
+$do$;
 CREATE UNIQUE INDEX IF NOT EXISTS shadow_tables_source ON pgtier.shadow_tables (source) WHERE installed;
 
 -- Which column of the history holds what: by the source's attribute number, so that a rename is seen as one.
@@ -119,6 +127,23 @@ CREATE TABLE IF NOT EXISTS pgtier.shadow_checkpoint (
   ended_epoch       bigint      NOT NULL DEFAULT 0,  -- of the newest barrier out of cdc that it has reached
   updated_at        timestamptz NOT NULL DEFAULT now()
 );
+
+-- A value that nobody else can read: who has set pgtier.shadow_own_ddl to it is pgtier, whose DDL is not to be followed.
+-- Of the role that installs; nothing is granted on it.
+CREATE TABLE IF NOT EXISTS pgtier.shadow_own (value text NOT NULL);
+INSERT INTO pgtier.shadow_own SELECT gen_random_uuid()::text WHERE NOT EXISTS (SELECT FROM pgtier.shadow_own);
+
+-- Says, until the transaction ends or it is taken back, that what comes is pgtier's.
+CREATE OR REPLACE FUNCTION pgtier.shadow_own_ddl(own boolean) RETURNS void
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $fn$
+  SELECT set_config('pgtier.shadow_own_ddl', CASE WHEN own THEN (SELECT value FROM pgtier.shadow_own) ELSE '' END, true)
+$fn$;
+CREATE OR REPLACE FUNCTION pgtier.shadow_is_own_ddl() RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $fn$
+  SELECT coalesce(current_setting('pgtier.shadow_own_ddl', true) IN (SELECT value FROM pgtier.shadow_own), false)
+$fn$;
 
 -- Rows that could not be written into their history.
 CREATE TABLE IF NOT EXISTS pgtier.shadow_dead_letters (

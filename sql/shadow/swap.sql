@@ -7,6 +7,8 @@ AS $fn$
 DECLARE
   s pgtier.shadow_state;
 BEGIN
+  -- An application's change of a source holds the row until its transaction ends.
+  PERFORM set_config('lock_timeout', '600ms', true);
   SELECT * INTO s FROM pgtier.shadow_state WHERE policy = wanted AND installed FOR UPDATE;
   IF NOT FOUND THEN RAISE EXCEPTION 'the policy % is not installed', wanted USING ERRCODE = '55000'; END IF;
   IF s.tier = wanted_tier THEN RETURN; END IF;
@@ -31,8 +33,11 @@ DECLARE
   s pgtier.shadow_state;
   r record;
 BEGIN
-  SELECT * INTO s FROM pgtier.shadow_state WHERE policy = wanted FOR UPDATE;
+  SELECT * INTO s FROM pgtier.shadow_state WHERE policy = wanted;
   IF NOT FOUND OR NOT s.draining THEN RETURN true; END IF;
+  -- Held by another: asked again soon.
+  SELECT * INTO s FROM pgtier.shadow_state WHERE policy = wanted AND draining FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN RETURN false; END IF;
   IF NOT s.waits_taken THEN
     INSERT INTO pgtier.shadow_waits (policy, vxid, prepared, server_up)
       SELECT DISTINCT wanted, l.virtualtransaction, l.pid IS NULL, pg_postmaster_start_time()

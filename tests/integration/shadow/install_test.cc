@@ -133,9 +133,19 @@ TEST_F(InstallShadows, UninstallMovesWhatWaitsAndALaterPolicyGoesOn) {
 TEST_F(InstallShadows, TablesAreFixedInCdc) {
   Run("CREATE TABLE t (id integer PRIMARY KEY); CREATE TABLE u (id integer PRIMARY KEY); CREATE TABLE v (id integer)");
   Install(SpecOf({"t", "u"}));
-  Run("BEGIN; SET LOCAL pgtier.shadow_own_ddl = '1'; UPDATE pgtier.shadow_state SET tier = 'cdc'; SELECT"
-      " pgtier.shadow_set_triggers(id) FROM pgtier.shadow_tables; COMMIT");
+  Run("BEGIN; SELECT pgtier.shadow_own_ddl(true); UPDATE pgtier.shadow_state SET tier = 'cdc'; SELECT"
+      " pgtier.shadow_set_triggers(id) FROM pgtier.shadow_tables; CREATE PUBLICATION pgtier_ FOR TABLE t, u;"
+      " ALTER TABLE t REPLICA IDENTITY FULL; ALTER TABLE u REPLICA IDENTITY FULL; COMMIT");
   Install(SpecOf({"t", "u"}));
+  // What is taken out of the publication is not in the log: that is no state to be silent about.
+  Run("ALTER PUBLICATION pgtier_ DROP TABLE u");
+  EXPECT_FALSE(Inspect(SpecOf({"t", "u"})).tables.at(1).installed);
+  auto lacking = shadow::Install(admin(), SpecOf({"t", "u"}), Soon());
+  ASSERT_FALSE(lacking.has_value());
+  EXPECT_NE(lacking.error().message.find("(public.u is not ready for cdc: its changes may be missing"),
+            std::string::npos)
+      << lacking.error().message;
+  Run("ALTER PUBLICATION pgtier_ ADD TABLE u");
   for (const shadow::Spec& other : {SpecOf({"t"}), SpecOf({"t", "u", "v"})}) {
     auto refused = shadow::Install(admin(), other, Soon());
     ASSERT_FALSE(refused.has_value());
