@@ -196,5 +196,22 @@ TEST_F(Worker, SaysWhatIsWrongAndTriesAgain) {
   EXPECT_EQ(worker->Terminate(), 0);
 }
 
+// Who holds one history keeps the worker from no other.
+TEST_F(Worker, ALockedHistoryHoldsUpItsOwnRowsOnly) {
+  Run("CREATE TABLE u (id integer)");
+  Install(SpecOf({"t", "u"}));
+  auto holder = Open();
+  Run(holder, "BEGIN; LOCK TABLE t_history IN ACCESS EXCLUSIVE MODE");
+  Run("INSERT INTO t VALUES (1, 1)");
+  auto worker = StartWorker();
+  for (int i = 1; i <= 3; ++i) {
+    Run("INSERT INTO u VALUES (0)");
+    Await("a row of the other table",
+          [&] { return Read("SELECT count(*) FROM u_history") == std::to_string(i) + "\n"; });
+  }
+  Run(holder, "COMMIT");
+  AwaitRows(1);
+}
+
 }  // namespace
 }  // namespace pgtier

@@ -254,6 +254,65 @@ TEST_F(CdcTest, NoticesAServerThatHasStopped) {
   EXPECT_GT(consumer_->consumer.state().sessions, sessions);
 }
 
+// The server cuts names off after 63 characters; slots may be as long as that, and publications have more before them.
+TEST_F(CdcTest, ASlotOfAnyLength) {
+  Run("CREATE TABLE t (id integer PRIMARY KEY)");
+  spec_.slot = "slot_" + database_ + "_" + std::string(57 - database_.size(), 'x');
+  ASSERT_EQ(spec_.slot.size(), 63U);
+  EXPECT_EQ(shadow::PublicationName(spec_).size(), 63U);
+  Install({"t"});
+  EXPECT_EQ(Get("SELECT pgtier.shadow_publication(slot) FROM pgtier.shadow_state"), shadow::PublicationName(spec_));
+  Climb();
+  Run("INSERT INTO t VALUES (1)");
+  Descend();
+  EXPECT_EQ(Get("SELECT string_agg(concat_ws('|', epoch, id), ',') FROM t_history"), "2|1");
+  consumer_.reset();
+  Status dropped = shadow::DropCdc(*sql_, spec_, Late());
+  for (Deadline deadline = Late(); !dropped.has_value() && !deadline.Expired();) {
+    dropped = shadow::DropCdc(*sql_, spec_, Late());
+  }
+  Ok(dropped);
+  EXPECT_EQ(Get("SELECT count(*) FROM pg_publication"), "0");
+  EXPECT_EQ(Get("SELECT count(*) FROM pg_replication_origin WHERE roname LIKE '%xxx'"), "0");
+}
+
+TEST_F(CdcTest, AnOldSnapshotDoesNotWriteWhatWasRightBeforeTheBarrier) {
+  Run("CREATE TABLE o (id integer) PARTITION BY RANGE (id); CREATE TABLE o1 PARTITION OF o FOR VALUES FROM (0) TO "
+      "(10)");
+  Install({"o"});
+  auto app = Connect(database_);
+  RunOn(app, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1");
+  Climb();
+  const std::string add = "CREATE TABLE o2 PARTITION OF o FOR VALUES FROM (10) TO (20)";
+  auto failed = app.Execute(add, Late());
+  ASSERT_FALSE(failed.has_value());
+  EXPECT_NE(failed.error().message.find("40001"), std::string::npos) << failed.error().message;
+  RunOn(app, "ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ; " + add + "; INSERT INTO o VALUES (11); COMMIT");
+  Ok(shadow::Install(*sql_, spec_, Late()));
+  // Into triggers likewise.
+  RunOn(app, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1");
+  Descend();
+  failed = app.Execute("CREATE TABLE o3 PARTITION OF o FOR VALUES FROM (20) TO (30)", Late());
+  EXPECT_FALSE(failed.has_value());
+  RunOn(app, "ROLLBACK; CREATE TABLE o3 PARTITION OF o FOR VALUES FROM (20) TO (30); INSERT INTO o VALUES (21)");
+  EXPECT_EQ(Get("SELECT string_agg(concat_ws('|', epoch, id), ',' ORDER BY epoch) FROM o_history"), "2|11,3|21");
+}
+
+TEST_F(CdcTest, AnActorThatIsNoLongerRecordedIsNoLongerSaid) {
+  Run("CREATE TABLE t (id integer PRIMARY KEY)");
+  Install({"t"});
+  Climb();
+  EXPECT_EQ(Get("SELECT tgenabled FROM pg_trigger WHERE tgname = '00_pgtier_shadow_actor'"), "A");
+  spec_.actor_setting = "";
+  Ok(shadow::Install(*sql_, spec_, Late()));
+  Ok(shadow::PrepareCdc(*sql_, spec_, Late()));
+  EXPECT_EQ(Get("SELECT tgenabled FROM pg_trigger WHERE tgname = '00_pgtier_shadow_actor'"), "D");
+  spec_.actor_setting = "app.actor";
+  Ok(shadow::Install(*sql_, spec_, Late()));
+  Ok(shadow::PrepareCdc(*sql_, spec_, Late()));
+  EXPECT_EQ(Get("SELECT tgenabled FROM pg_trigger WHERE tgname = '00_pgtier_shadow_actor'"), "A");
+}
+
 TEST_F(CdcTest, PreflightNamesWhatIsInTheWay) {
   Run("CREATE UNLOGGED TABLE u (id integer PRIMARY KEY); CREATE TABLE t (id integer)");
   spec_.tables = {{"u", ""}, {"t", ""}};

@@ -97,6 +97,32 @@ TEST(ShadowClimb, RowsLeftInTheQueueKeepTheWorkerEvenWhereNobodyDrains) {
   EXPECT_THAT(scene.Pass(), Contains("apply Deployment audit-notify"));
 }
 
+TEST(ShadowClimb, ATableThatIsGoneStopsNeitherTheWorkerNorChangesOfTier) {
+  Scene scene = InNotify();
+  scene.seen.state->tables.at(0).installed = false;
+  scene.seen.preflights.emplace(
+      "triggers", std::vector<shadow::Finding>{{"NoTable", "public.customers", "there is no table", "create it"}});
+  scene.seen.objects.erase({std::string(kube::kDeployments.plural), "audit-notify"});
+  scene.seen.worker = {};
+  EXPECT_THAT(scene.Pass(), ElementsAre("set password", "apply Deployment audit-notify"));
+  EXPECT_THAT(scene.plan.refused, HasSubstr("NoTable"));
+  scene.StartPods();
+  EXPECT_THAT(scene.Pass(), IsEmpty());
+  EXPECT_EQ(scene.ConditionOf("Ready").status, "False");
+  scene.policy.spec.pin = "triggers";
+  EXPECT_THAT(scene.Pass(), ElementsAre("swap to triggers"));
+  EXPECT_THAT(scene.Pass(), ElementsAre("ask whether drained"));
+  EXPECT_THAT(scene.plan.refused, HasSubstr("NoTable"));
+}
+
+TEST(ShadowClimb, ATableThatIsToComeDoesNotStopTheWorker) {
+  Scene scene = InNotify();
+  scene.seen.state->tables.at(0).installed = false;
+  scene.seen.objects.erase({std::string(kube::kDeployments.plural), "audit-notify"});
+  scene.seen.worker = {};
+  EXPECT_THAT(scene.Pass(), ElementsAre("set password", "apply Deployment audit-notify", "install"));
+}
+
 TEST(ShadowClimb, LeavesWhenWhatBroughtItIsOver) {
   Scene scene = InNotify();
   Read(scene, "by-hand", core::Reading::Of(0));

@@ -54,6 +54,25 @@ TEST(ShadowResolve, PartitioningIsNamed) {
   EXPECT_THAT(Resolve(scene.policy).Fields(), Contains(HasSubstr("spec.partitioning")));
 }
 
+TEST(ShadowResolve, EachPolicyHasASlotOfItsOwn) {
+  auto slot = [](const std::string& namespace_, const std::string& name) {
+    nlohmann::json object = TwoTables({{"metadata", {{"namespace", namespace_}, {"name", name}}}});
+    object["spec"]["tiers"].push_back({{"name", "cdc"}});
+    Scene scene(object);
+    return Resolve(scene.policy).spec.slot;
+  };
+  EXPECT_EQ(slot("data", "audit"), "pgtier_data_audit");
+  EXPECT_NE(slot("a-b", "c"), slot("a", "b-c"));
+  EXPECT_NE(slot("a", "b.c"), slot("a", "b-c"));
+  EXPECT_EQ(slot("a-b", "c").find("pgtier_a_b_c_"), 0U);
+  const std::string longest(63, 'n');
+  for (const std::string& name : {std::string("x"), std::string("y"), std::string(200, 'p')}) {
+    EXPECT_EQ(slot(longest, name).size(), 56U);
+    EXPECT_EQ(slot(longest, name).find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_"), std::string::npos);
+  }
+  EXPECT_NE(slot(longest, "x"), slot(longest, "y"));
+}
+
 TEST(ShadowResolve, WithoutAnImageNotifyIsRefused) {
   Scene scene;
   Resolved resolved = Resolve(scene.policy, false);
