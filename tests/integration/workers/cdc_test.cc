@@ -287,8 +287,9 @@ TEST_F(CdcTest, AnOldSnapshotDoesNotWriteWhatWasRightBeforeTheBarrier) {
   auto failed = app.Execute(add, Late());
   ASSERT_FALSE(failed.has_value());
   EXPECT_NE(failed.error().message.find("40001"), std::string::npos) << failed.error().message;
-  RunOn(app, "ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ; " + add + "; INSERT INTO o VALUES (11); COMMIT");
+  RunOn(app, "ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ; " + add + "; COMMIT; INSERT INTO o VALUES (11)");
   Ok(shadow::Install(*sql_, spec_, Late()));
+  EXPECT_EQ(Get("SELECT string_agg(prrelid::regclass::text, ',') FROM pg_publication_rel"), "o1,o2");
   // Into triggers likewise.
   RunOn(app, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1");
   Descend();
