@@ -90,7 +90,7 @@ DECLARE
   shell text;
   until timestamptz;
 BEGIN
-  PERFORM set_config('pgtier.shadow_own_ddl', '1', true), set_config('lock_timeout', '600ms', true);
+  PERFORM pgtier.shadow_own_ddl(true), set_config('lock_timeout', '600ms', true);
   SELECT * INTO names FROM pgtier.shadow_names(wanted);
   h := pgtier.shadow_oid(names.schema_name, names.table_name);
   EXECUTE format('LOCK TABLE ONLY %s IN ACCESS SHARE MODE', h::regclass);
@@ -101,7 +101,7 @@ BEGIN
       RETURN p.upper;
     END IF;
     PERFORM pgtier.shadow_partition_forget(wanted);
-    PERFORM set_config('pgtier.shadow_own_ddl', '1', true), set_config('lock_timeout', '600ms', true);
+    PERFORM pgtier.shadow_own_ddl(true), set_config('lock_timeout', '600ms', true);
   END IF;
   -- The smallest period's start that is far enough.
   until := pgtier.shadow_period(clock_timestamp() + greatest(wanted_every, interval '1 day'), wanted_every) + wanted_every;
@@ -113,7 +113,7 @@ BEGIN
   PERFORM pgtier.shadow_add_parts(shell::regclass, h, names.table_name, until, wanted_every, greatest(ahead, 1));
   INSERT INTO pgtier.shadow_partitioning (relation, shell, upper, every, fingerprint)
     VALUES (h, shell::regclass, until, wanted_every, pgtier.shadow_fingerprint(h));
-  PERFORM set_config('pgtier.shadow_own_ddl', '', true);
+  PERFORM pgtier.shadow_own_ddl(false);
   RETURN until;
 END
 $fn$;
@@ -131,11 +131,11 @@ BEGIN
   h := pgtier.shadow_oid(names.schema_name, names.table_name);
   SELECT * INTO STRICT p FROM pgtier.shadow_partitioning WHERE relation = h FOR UPDATE;
   IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = h AND conname = 'pgtier_partition_bound') THEN RETURN; END IF;
-  PERFORM set_config('pgtier.shadow_own_ddl', '1', true);
+  PERFORM pgtier.shadow_own_ddl(true);
   PERFORM pgtier.shadow_lock(ARRAY[h], 'ACCESS EXCLUSIVE');
   EXECUTE format('ALTER TABLE %s ADD CONSTRAINT pgtier_partition_bound CHECK (%I IS NOT NULL AND %I < %s) NOT VALID',
                  h::regclass, by_column, by_column, pgtier.shadow_bound(p.upper));
-  PERFORM set_config('pgtier.shadow_own_ddl', '', true);
+  PERFORM pgtier.shadow_own_ddl(false);
 END
 $fn$;
 
@@ -148,7 +148,7 @@ DECLARE
   h oid;
   p pgtier.shadow_partitioning;
 BEGIN
-  PERFORM set_config('pgtier.shadow_own_ddl', '1', true);
+  PERFORM pgtier.shadow_own_ddl(true);
   SELECT * INTO names FROM pgtier.shadow_names(wanted);
   h := pgtier.shadow_oid(names.schema_name, names.table_name);
   IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = h AND conname = 'pgtier_partition_bound') THEN
@@ -157,7 +157,7 @@ BEGIN
   END IF;
   DELETE FROM pgtier.shadow_partitioning WHERE relation = h RETURNING * INTO p;
   IF EXISTS (SELECT FROM pg_class WHERE oid = p.shell) THEN EXECUTE format('DROP TABLE %s', p.shell::regclass); END IF;
-  PERFORM set_config('pgtier.shadow_own_ddl', '', true);
+  PERFORM pgtier.shadow_own_ddl(false);
 END
 $fn$;
 
@@ -230,7 +230,7 @@ DECLARE
   part text;
   statement text;
 BEGIN
-  PERFORM set_config('pgtier.shadow_own_ddl', '1', true);
+  PERFORM pgtier.shadow_own_ddl(true);
   SELECT * INTO names FROM pgtier.shadow_names(wanted);
   h := pgtier.shadow_oid(names.schema_name, names.table_name);
   IF (SELECT relkind FROM pg_class WHERE oid = h) = 'p' THEN RETURN 'is'; END IF;
@@ -255,7 +255,7 @@ BEGIN
   EXECUTE format('ALTER TABLE %s DROP CONSTRAINT pgtier_partition_bound', part);
   FOREACH statement IN ARRAY carry.after_it LOOP EXECUTE statement; END LOOP;
   DELETE FROM pgtier.shadow_partitioning WHERE relation = h;
-  PERFORM set_config('pgtier.shadow_own_ddl', '', true);
+  PERFORM pgtier.shadow_own_ddl(false);
   RETURN 'attached';
 END
 $fn$;

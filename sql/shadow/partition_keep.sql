@@ -14,13 +14,13 @@ BEGIN
   IF s.state <> 'partitioned' OR s.upper IS NULL
      OR s.upper >= pgtier.shadow_period(clock_timestamp(), every) + (ahead + 1) * every THEN RETURN '{}'; END IF;
   SELECT * INTO names FROM pgtier.shadow_names(wanted);
-  PERFORM set_config('pgtier.shadow_own_ddl', '1', true), set_config('lock_timeout', '600ms', true);
+  PERFORM pgtier.shadow_own_ddl(true), set_config('lock_timeout', '600ms', true);
   -- One maker at a time.
   EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', s.relation::regclass);
   SELECT * INTO s FROM pgtier.shadow_partition_state(wanted, by_column);
   SELECT p.relation INTO like_part FROM pgtier.shadow_partitions(s.relation) AS p ORDER BY p.upper DESC NULLS LAST LIMIT 1;
   made := pgtier.shadow_add_parts(s.relation, like_part, names.table_name, s.upper, every, ahead);
-  PERFORM set_config('pgtier.shadow_own_ddl', '', true);
+  PERFORM pgtier.shadow_own_ddl(false);
   RETURN made;
 END
 $fn$;
@@ -46,7 +46,7 @@ BEGIN
   SELECT * INTO s FROM pgtier.shadow_partition_state(wanted, by_column);
   SELECT e.above INTO holder FROM pgtier.shadow_partition_expired(wanted, by_column, keep) AS e WHERE e.relation = part;
   IF NOT FOUND OR s.parts < 2 THEN RETURN false; END IF;
-  PERFORM set_config('pgtier.shadow_own_ddl', '1', true);
+  PERFORM pgtier.shadow_own_ddl(true);
   PERFORM pgtier.shadow_lock(CASE holder WHEN s.relation THEN ARRAY[holder, part] ELSE ARRAY[s.relation, holder, part] END,
                              'ACCESS EXCLUSIVE');
   EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', holder::regclass, part::regclass);
@@ -56,7 +56,7 @@ BEGIN
     EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', s.relation::regclass, holder::regclass);
     EXECUTE format('DROP TABLE %s', holder::regclass);
   END IF;
-  PERFORM set_config('pgtier.shadow_own_ddl', '', true);
+  PERFORM pgtier.shadow_own_ddl(false);
   RETURN true;
 END
 $fn$;

@@ -53,7 +53,7 @@ DECLARE
   s pgtier.shadow_splits;
   g record;
 BEGIN
-  PERFORM set_config('pgtier.shadow_own_ddl', '1', true);
+  PERFORM pgtier.shadow_own_ddl(true);
   IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = part AND tgfoid = 'pgtier.shadow_split_catch'::regproc) THEN
     PERFORM pgtier.shadow_lock(ARRAY[part], 'ACCESS EXCLUSIVE');
     FOR g IN SELECT tgname FROM pg_trigger WHERE tgrelid = part AND tgfoid = 'pgtier.shadow_split_catch'::regproc LOOP
@@ -63,7 +63,7 @@ BEGIN
   DELETE FROM pgtier.shadow_splits WHERE relation = part RETURNING * INTO s;
   IF EXISTS (SELECT FROM pg_class WHERE oid = s.copy) THEN EXECUTE format('DROP TABLE %s', s.copy::regclass); END IF;
   IF EXISTS (SELECT FROM pg_class WHERE oid = s.late) THEN EXECUTE format('DROP TABLE %s', s.late::regclass); END IF;
-  PERFORM set_config('pgtier.shadow_own_ddl', '', true);
+  PERFORM pgtier.shadow_own_ddl(false);
 END
 $fn$;
 
@@ -95,7 +95,7 @@ BEGIN
     END IF;
     PERFORM pgtier.shadow_split_forget(part);
   END IF;
-  PERFORM set_config('pgtier.shadow_own_ddl', '1', true), set_config('lock_timeout', '600ms', true);
+  PERFORM pgtier.shadow_own_ddl(true), set_config('lock_timeout', '600ms', true);
   SELECT p.upper INTO ends FROM pgtier.shadow_partitions(parent) AS p WHERE p.relation = part;
   EXECUTE format('SELECT min(%I) FROM %s', by_column, part::regclass) INTO first;
   -- At most 520 of them (ten years of weeks); what is older shares the first one.
@@ -129,7 +129,7 @@ BEGIN
   INSERT INTO pgtier.shadow_splits (relation, parent, copy, late, blocks, fingerprint)
     VALUES (part, parent, copy::regclass, format('pgtier.%I', late)::regclass,
             pg_relation_size(part) / current_setting('block_size')::bigint, pgtier.shadow_fingerprint(part));
-  PERFORM set_config('pgtier.shadow_own_ddl', '', true);
+  PERFORM pgtier.shadow_own_ddl(false);
   RETURN part;
 END
 $fn$;
@@ -196,7 +196,7 @@ DECLARE
   s pgtier.shadow_splits;
   ends timestamptz;
 BEGIN
-  PERFORM set_config('pgtier.shadow_own_ddl', '1', true);
+  PERFORM pgtier.shadow_own_ddl(true);
   SELECT * INTO s FROM pgtier.shadow_splits WHERE relation = part;
   IF NOT FOUND OR s.dirty OR NOT s.verified THEN RETURN false; END IF;
   PERFORM pgtier.shadow_lock(ARRAY[s.parent, part], 'ACCESS EXCLUSIVE');
@@ -210,7 +210,7 @@ BEGIN
   EXECUTE format('DROP TABLE %s', part::regclass);
   EXECUTE format('DROP TABLE %s', s.late::regclass);
   DELETE FROM pgtier.shadow_splits WHERE relation = part;
-  PERFORM set_config('pgtier.shadow_own_ddl', '', true);
+  PERFORM pgtier.shadow_own_ddl(false);
   RETURN true;
 END
 $fn$;
