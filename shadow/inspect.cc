@@ -175,6 +175,24 @@ Status ReadCdc(Connection& connection, const Spec& spec, State& state, Deadline 
   return {};
 }
 
+// Of a statement that gives them as the preflights do.
+Result<std::vector<Finding>> ReadFindings(Connection& connection, const char* sql, const postgres::Params& params,
+                                          Deadline deadline) {
+  // The planner takes these for large, and compiling them would last longer than all of their work.
+  PGTIER_RETURN_IF_ERROR(connection.Execute("SET jit = off", deadline));
+  PGTIER_ASSIGN_OR_RETURN(auto rows, connection.Query(sql, params, deadline));
+  std::vector<Finding> findings;
+  for (const Row& row : rows) {
+    Finding& finding = findings.emplace_back();
+    finding.code = TextOrEmpty(row, "code");
+    finding.object = TextOrEmpty(row, "object");
+    finding.message = TextOrEmpty(row, "message");
+    finding.cure = TextOrEmpty(row, "cure");
+    PGTIER_ASSIGN_OR_RETURN(finding.blocks, row.Get<bool>("blocks"));
+  }
+  return findings;
+}
+
 }  // namespace
 
 Result<State> Inspect(Connection& connection, const Spec& spec, Deadline deadline) {
@@ -189,21 +207,19 @@ Result<State> Inspect(Connection& connection, const Spec& spec, Deadline deadlin
   return state;
 }
 
+Result<std::vector<Finding>> HistoryFindings(Connection& connection, const Spec& spec, Tier target, Deadline deadline) {
+  return ReadFindings(connection, sql::kShadowPreflightHistory,
+                      {ArrayLiteral(Sources(spec)), ArrayLiteral(Histories(spec)), std::string(TierName(target))},
+                      deadline);
+}
+
 Result<std::vector<Finding>> Preflight(Connection& connection, const Spec& spec, Tier target, Deadline deadline) {
-  PGTIER_ASSIGN_OR_RETURN(auto rows, connection.Query(sql::kShadowPreflight,
+  PGTIER_ASSIGN_OR_RETURN(auto findings, ReadFindings(connection, sql::kShadowPreflight,
                                                       {ArrayLiteral(Sources(spec)), ArrayLiteral(Histories(spec)),
                                                        std::string(TierName(target))},
                                                       deadline));
-  std::vector<Finding> findings;
-  for (const Row& row : rows) {
-    Finding finding;
-    finding.code = TextOrEmpty(row, "code");
-    finding.object = TextOrEmpty(row, "object");
-    finding.message = TextOrEmpty(row, "message");
-    finding.cure = TextOrEmpty(row, "cure");
-    PGTIER_ASSIGN_OR_RETURN(finding.blocks, row.Get<bool>("blocks"));
-    findings.push_back(std::move(finding));
-  }
+  PGTIER_ASSIGN_OR_RETURN(auto of_histories, HistoryFindings(connection, spec, target, deadline));
+  findings.insert(findings.end(), of_histories.begin(), of_histories.end());
   if (target == Tier::kCdc) {
     PGTIER_ASSIGN_OR_RETURN(auto more, CdcFindings(connection, spec, deadline));
     findings.insert(findings.end(), more.begin(), more.end());
@@ -211,17 +227,9 @@ Result<std::vector<Finding>> Preflight(Connection& connection, const Spec& spec,
   PGTIER_ASSIGN_OR_RETURN(bool known, KnowsShadows(connection, deadline));
   if (!known) return findings;
   PGTIER_ASSIGN_OR_RETURN(
-      auto others,
-      connection.Query("SELECT e.name, t.policy FROM unnest($2::text[]) AS e (name), pgtier.shadow_tables AS t"
-                       " WHERE t.installed AND t.policy <> $1 AND t.source = to_regclass(CASE"
-                       "  cardinality(parse_ident(e.name)) WHEN 1 THEN 'public.' || e.name ELSE e.name END)",
-                       {spec.policy, ArrayLiteral(Sources(spec))}, deadline));
-  for (const Row& row : others) {
-    std::string name = TextOrEmpty(row, "name");
-    std::string policy = TextOrEmpty(row, "policy");
-    findings.push_back(
-        {"OfAnotherPolicy", name, name + " belongs to the policy " + policy, "take it out of one of the two policies"});
-  }
+      auto others, ReadFindings(connection, sql::kShadowPreflightPolicies,
+                                {spec.policy, ArrayLiteral(Sources(spec)), ArrayLiteral(Histories(spec))}, deadline));
+  findings.insert(findings.end(), others.begin(), others.end());
   return findings;
 }
 

@@ -43,13 +43,30 @@ Result<std::optional<int64_t>> Agreeing(Connection& admin, const Spec& spec, con
 }
 
 Result<int64_t> InstallTable(Connection& admin, const Spec& spec, const Table& table, Deadline deadline) {
+  // In a transaction of its own, for it may read all of a history: nobody is to wait for a lock meanwhile.
+  std::optional<std::string> epoch, position;
+  PGTIER_RETURN_IF_ERROR(WithLockRetries(
+      admin, "reading the newest position of the history of " + table.source, deadline, [&]() -> Status {
+        PGTIER_ASSIGN_OR_RETURN(
+            auto rows, admin.Query("SELECT newest_epoch::text, newest_position::text FROM pgtier.shadow_newest($1, $2)",
+                                   {table.source, table.history}, deadline));
+        PGTIER_ASSIGN_OR_RETURN(auto row, rows.Single());
+        PGTIER_ASSIGN_OR_RETURN(epoch, row.Find<std::string>(0));
+        PGTIER_ASSIGN_OR_RETURN(position, row.Find<std::string>(1));
+        return {};
+      }));
   int64_t id = 0;
   PGTIER_RETURN_IF_ERROR(WithLockRetries(admin, "installing " + table.source, deadline, [&]() -> Status {
-    PGTIER_ASSIGN_OR_RETURN(auto rows, admin.Query("SELECT pgtier.shadow_install_table($1, $2, $3)",
-                                                   {spec.policy, table.source, table.history}, deadline));
+    PGTIER_ASSIGN_OR_RETURN(auto rows,
+                            admin.Query("SELECT pgtier.shadow_install_table($1, $2, $3, $4, $5)",
+                                        {spec.policy, table.source, table.history, epoch, position}, deadline));
     PGTIER_ASSIGN_OR_RETURN(auto row, rows.Single());
     PGTIER_ASSIGN_OR_RETURN(id, row.Get<int64_t>(0));
-    return {};
+    // Once more, when nobody can change the history any more: it belongs to pgtier now.
+    Spec one = spec;
+    one.tables = {table};
+    PGTIER_ASSIGN_OR_RETURN(auto findings, HistoryFindings(admin, one, Tier::kTriggers, deadline));
+    return RefuseWhatBlocks(findings);
   }));
   return id;
 }
@@ -186,6 +203,12 @@ Status Uninstall(Connection& admin, const Spec& spec, Deadline deadline) {
     return Call(admin, "SELECT set_config('lock_timeout', '600ms', true), pgtier.shadow_end_policy($1)", {spec.policy},
                 deadline);
   });
+}
+
+Status Retain(Connection& admin, const Spec& spec, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(bool known, KnowsShadows(admin, deadline));
+  if (!known) return {};
+  return Call(admin, "SELECT pgtier.shadow_retain($1)", {spec.policy}, deadline);
 }
 
 }  // namespace pgtier::shadow

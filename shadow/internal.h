@@ -22,6 +22,10 @@ Result<bool> KnowsShadows(postgres::Connection& connection, Deadline deadline);
 Result<std::optional<std::string>> Value(postgres::Connection& connection, const std::string& sql,
                                          const postgres::Params& params, Deadline deadline);
 
+// What stands in the way of the histories that are there: see sql/shadow/preflight_history.sql.
+Result<std::vector<Finding>> HistoryFindings(postgres::Connection& connection, const Spec& spec, Tier target,
+                                             Deadline deadline);
+
 // Runs `work` in a transaction, again and again while writers hold it off (lock_not_available, deadlock_detected), with
 // random pauses between. Errors: those of `work`; kDeadlineExceeded with the last reason.
 Status WithLockRetries(postgres::Connection& admin, const std::string& what, Deadline deadline,

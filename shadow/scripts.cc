@@ -10,20 +10,11 @@ namespace pgtier::shadow {
 namespace {
 
 // In the order in which they build on one another; the rights come last.
-constexpr const char* kScripts[] = {sql::kShadowSchema,
-                                    sql::kShadowColumns,
-                                    sql::kShadowBody,
-                                    sql::kShadowTriggers,
-                                    sql::kShadowInstall,
-                                    sql::kShadowFollow,
-                                    sql::kShadowDrain,
-                                    sql::kShadowSwap,
-                                    sql::kShadowBarrier,
-                                    sql::kShadowPartition,
-                                    sql::kShadowPartitionAttach,
-                                    sql::kShadowPartitionKeep,
-                                    sql::kShadowPartitionSplit,
-                                    sql::kShadowRights};
+constexpr const char* kScripts[] = {sql::kShadowSchema,        sql::kShadowColumns,        sql::kShadowBody,
+                                    sql::kShadowTriggers,      sql::kShadowInstall,        sql::kShadowFollow,
+                                    sql::kShadowDrain,         sql::kShadowSwap,           sql::kShadowBarrier,
+                                    sql::kShadowAdopt,         sql::kShadowPartition,      sql::kShadowPartitionAttach,
+                                    sql::kShadowPartitionKeep, sql::kShadowPartitionSplit, sql::kShadowRights};
 constexpr size_t kVersionLength = 16;
 
 // Pauses between tries: long against a transaction of an application, short against a person's patience.
@@ -68,18 +59,18 @@ Result<std::optional<std::string>> Value(postgres::Connection& connection, const
 }
 
 Status InstallScripts(postgres::Connection& admin, Deadline deadline) {
-  PGTIER_ASSIGN_OR_RETURN(auto transaction, postgres::Transaction::Begin(admin, deadline, kReadCommitted));
-  // Two policies of one database may be installed at the same time.
-  PGTIER_RETURN_IF_ERROR(admin.Query("SELECT pg_advisory_xact_lock(7047000, 0)", deadline));
-  // What older event triggers believe, until they are replaced.
-  PGTIER_RETURN_IF_ERROR(admin.Query("SELECT set_config('pgtier.shadow_own_ddl', '1', true)", deadline));
-  for (const char* script : kScripts) {
-    auto done = admin.Execute(script, deadline);
-    if (!done.has_value()) return std::move(done).error().WithContext("installing pgtier's functions");
-    if (script != sql::kShadowFollow) continue;
-    PGTIER_RETURN_IF_ERROR(admin.Query("SELECT pgtier.shadow_own_ddl(true)", deadline));
-  }
-  return transaction.Commit(deadline);
+  return WithLockRetries(admin, "installing pgtier's functions", deadline, [&]() -> Status {
+    // Two policies of one database may be installed at the same time.
+    PGTIER_RETURN_IF_ERROR(admin.Query("SELECT pg_advisory_xact_lock(7047000, 0)", deadline));
+    // What older event triggers believe, until they are replaced.
+    PGTIER_RETURN_IF_ERROR(admin.Query("SELECT set_config('pgtier.shadow_own_ddl', '1', true)", deadline));
+    for (const char* script : kScripts) {
+      PGTIER_RETURN_IF_ERROR(admin.Execute(script, deadline));
+      if (script != sql::kShadowFollow) continue;
+      PGTIER_RETURN_IF_ERROR(admin.Query("SELECT pgtier.shadow_own_ddl(true)", deadline));
+    }
+    return {};
+  });
 }
 
 Result<bool> KnowsShadows(postgres::Connection& connection, Deadline deadline) {

@@ -25,7 +25,7 @@
 namespace pgtier::shadow {
 
 // Roles that Install makes, without passwords (postgres::SetPassword gives them one).
-inline constexpr std::string_view kOwnerRole = "pgtier_shadow";          // NOLOGIN: owns histories and functions
+inline constexpr std::string_view kOwnerRole = "pgtier_shadow";          // NOLOGIN: owns histories and who writes them
 inline constexpr std::string_view kNotifyRole = "pgtier_shadow_notify";  // LOGIN: the worker in notify
 inline constexpr std::string_view kCdcRole = "pgtier_shadow_cdc";        // LOGIN REPLICATION: the worker in cdc
 
@@ -173,5 +173,9 @@ Status DropCdc(postgres::Connection& admin, const Spec& spec, Deadline deadline)
 // Triggers, functions and outboxes (moved into the histories first) go; histories, positions and the epoch stay, so
 // that a later Install goes on from there. Errors as Install; kFailedPrecondition: the policy is in cdc.
 Status Uninstall(postgres::Connection& admin, const Spec& spec, Deadline deadline);
+
+// Leaves the policy's triggers and functions at work, and notes that nobody keeps them: Install of a policy that names
+// the same tables takes them over. Install of this one takes the note back.
+Status Retain(postgres::Connection& admin, const Spec& spec, Deadline deadline);
 
 }  // namespace pgtier::shadow

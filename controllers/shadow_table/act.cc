@@ -80,6 +80,12 @@ class Step {
         [&](postgres::Connection& admin, Deadline by) { return shadow::Uninstall(admin, resolved_.spec, by); });
   }
 
+  Status operator()(const Retain&) {
+    log::Info("leaving the triggers at work");
+    return InDatabase(
+        [&](postgres::Connection& admin, Deadline by) { return shadow::Retain(admin, resolved_.spec, by); });
+  }
+
   Status operator()(const SetWorkerPassword& action) {
     std::string role(action.tier == shadow::Tier::kCdc ? shadow::kCdcRole : shadow::kNotifyRole);
     return InDatabase([&](postgres::Connection& admin, Deadline by) {

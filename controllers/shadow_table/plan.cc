@@ -78,7 +78,11 @@ class Planner {
     if (seen_.state->installed) {
       EnterTriggers();
       if (!plan_.waiting_for.empty()) return plan_;
-      if (remove) plan_.actions.emplace_back(Uninstall{});
+      if (remove) {
+        plan_.actions.emplace_back(Uninstall{});
+      } else if (seen_.state->version == shadow::InstalledVersion()) {
+        plan_.actions.emplace_back(Retain{});  // Older functions don't know how.
+      }
     } else {
       DeleteWorkers();
     }

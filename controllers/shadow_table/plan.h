@@ -32,6 +32,8 @@ struct DeleteObject {
 struct Install {};
 // shadow::Uninstall.
 struct Uninstall {};
+// shadow::Retain: triggers stay at work, and another policy may take the tables over.
+struct Retain {};
 // The password of a worker's role.
 struct SetWorkerPassword {
   shadow::Tier tier;
@@ -57,8 +59,8 @@ struct DropCdc {};
 // shadow::MakeAuditEvents.
 struct MakeAuditEvents {};
 
-using Action = std::variant<SetFinalizer, Install, Uninstall, SetWorkerPassword, ApplyObject, DeleteObject, Swap,
-                            AskDrained, PrepareCdc, CrossBarrier, SettleCdc, DropCdc, MakeAuditEvents>;
+using Action = std::variant<SetFinalizer, Install, Uninstall, Retain, SetWorkerPassword, ApplyObject, DeleteObject,
+                            Swap, AskDrained, PrepareCdc, CrossBarrier, SettleCdc, DropCdc, MakeAuditEvents>;
 
 struct Plan {
   std::vector<Action> actions;

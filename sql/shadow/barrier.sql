@@ -55,7 +55,6 @@ BEGIN
   -- Without a SET clause, which would cost more than the function: every name in it is qualified.
   EXECUTE format('CREATE OR REPLACE FUNCTION pgtier.%I() RETURNS trigger LANGUAGE plpgsql AS %L', name,
                  pgtier.shadow_actor_body(wanted));
-  EXECUTE format('ALTER FUNCTION pgtier.%I() OWNER TO pgtier_shadow', name);
   EXECUTE format('REVOKE ALL ON FUNCTION pgtier.%I() FROM PUBLIC', name);
 END
 $fn$;

@@ -154,7 +154,9 @@ BEGIN
                                     ' ' ORDER BY n)
                   FROM unnest(pgtier.shadow_function_config(wanted)) WITH ORDINALITY AS k (c, n)),
                  pgtier.shadow_wanted_body(wanted));
-  EXECUTE format('ALTER FUNCTION pgtier.%I() OWNER TO pgtier_shadow', 'shadow_' || wanted);
+  IF (SELECT proowner FROM pg_proc WHERE oid = pgtier.shadow_function_oid(wanted)) <> 'pgtier_shadow'::regrole THEN
+    PERFORM pgtier.shadow_give(format('FUNCTION pgtier.%I()', 'shadow_' || wanted));
+  END IF;
   EXECUTE format('REVOKE ALL ON FUNCTION pgtier.%I() FROM PUBLIC', 'shadow_' || wanted);
 END
 $fn$;

@@ -119,7 +119,8 @@ BEGIN
   SELECT atttypid = column_type INTO fits FROM pg_attribute
     WHERE attrelid = places.history AND attname = free AND attnum > 0 AND NOT attisdropped;
   SELECT EXISTS (SELECT FROM pgtier.shadow_columns
-                 WHERE table_id = wanted AND (new_column = free OR old_column = free)) INTO used;
+                 WHERE table_id = wanted AND (new_column = free OR old_column = free))
+         OR pgtier.shadow_row_column(places.history, free) INTO used;
   IF used OR free IN ('epoch', 'position', 'at_utc', 'operation', 'actor') THEN
     free := pgtier.shadow_free_name(places.history, free);
     fits := NULL;
@@ -198,7 +199,7 @@ BEGIN
   FOR c IN SELECT k.*, s.name AS becomes FROM pgtier.shadow_columns AS k
            JOIN pgtier.shadow_source_columns(t.source) AS s USING (attnum)
            WHERE k.table_id = wanted AND s.name <> k.name LOOP
-    IF c.becomes IN ('epoch', 'position', 'at_utc', 'operation', 'actor') THEN
+    IF c.becomes IN ('epoch', 'position', 'at_utc', 'operation', 'actor', 'pgtier_shard', 'pgtier_also') THEN
       RAISE EXCEPTION '%.% can''t be named %: its history %.% has a column of pgtier''s of that name. Choose another name',
         t.source_schema, t.source_name, c.becomes, t.history_schema, t.history_name USING ERRCODE = '55000';
     END IF;
@@ -231,7 +232,7 @@ BEGIN
   FOR c IN SELECT s.* FROM pgtier.shadow_source_columns(t.source) AS s
            WHERE NOT EXISTS (SELECT FROM pgtier.shadow_columns AS k
                              WHERE k.table_id = wanted AND k.attnum = s.attnum) LOOP
-    IF t.follows AND c.name IN ('epoch', 'position', 'at_utc', 'operation', 'actor') THEN
+    IF t.follows AND c.name IN ('epoch', 'position', 'at_utc', 'operation', 'actor', 'pgtier_shard', 'pgtier_also') THEN
       RAISE EXCEPTION '%.% can''t have a column %: its history %.% has one of pgtier''s of that name. Choose another name',
         t.source_schema, t.source_name, c.name, t.history_schema, t.history_name USING ERRCODE = '55000';
     END IF;

@@ -12,6 +12,7 @@ DECLARE
   places record;
   names text;
   clock text := 'at_utc';
+  lost text;
 BEGIN
   SELECT * INTO places FROM pgtier.shadow_places(wanted);
   SELECT coalesce(string_agg(', ' || quote_ident(attname), '' ORDER BY attnum), '') INTO names FROM pg_attribute
@@ -22,13 +23,20 @@ BEGIN
      = 'timestamp'::regtype THEN
     clock := 'timezone(''UTC'', at_utc)';
   END IF;
-  -- A row that belongs to a shard of somebody else too (its key changed; TRUNCATE) ends the batch before it.
+  -- Of columns that another history had: their rows are kept whole, beside what this one takes of them.
+  SELECT coalesce(string_agg(format('gone.%I IS NOT NULL', attname), ' OR ' ORDER BY attnum), 'false') INTO lost
+    FROM pg_attribute WHERE attrelid = places.outbox AND attnum > 0 AND NOT attisdropped AND attname NOT IN
+         ('epoch', 'position', 'at_utc', 'operation', 'actor', 'pgtier_shard', 'pgtier_also')
+      AND NOT pgtier.shadow_has_column(places.history, attname::text);
+  -- A row that belongs to a shard of somebody else too (its key changed; TRUNCATE) ends the batch before it, as does one
+  -- whose shard there is no longer: a function of before the key changed has written it.
   RETURN format($sql$
     WITH touched AS MATERIALIZED (
       SELECT ctid AS place, "position",
-             CASE WHEN pgtier_shard = -1 THEN cardinality($1) >= %5$s
+             CASE WHEN pgtier_shard = -1 OR greatest(pgtier_shard, pgtier_also) >= %5$s THEN cardinality($1) >= %5$s
                   ELSE pgtier_shard = ANY ($1) AND coalesce(pgtier_also = ANY ($1), true) END AS covered
       FROM %1$s WHERE pgtier_shard = ANY ($1) OR pgtier_also = ANY ($1) OR pgtier_shard = -1
+                   OR greatest(pgtier_shard, pgtier_also) >= %5$s
       ORDER BY "position" LIMIT $2),
     gone AS (
       DELETE FROM %1$s WHERE ctid = ANY (ARRAY(
@@ -37,10 +45,16 @@ BEGIN
       RETURNING *),
     moved AS (
       INSERT INTO %2$s (epoch, "position", at_utc, operation, actor%3$s)
-      SELECT epoch, "position", %4$s, operation, actor%3$s FROM gone ORDER BY "position")
+      SELECT epoch, "position", %4$s, operation, actor%3$s FROM gone ORDER BY "position"),
+    kept AS (
+      INSERT INTO pgtier.shadow_dead_letters (policy, source, epoch, "position", payload, error)
+      SELECT t.policy, format('%%I.%%I', t.source_schema, t.source_name), gone.epoch, gone."position",
+             convert_to(to_jsonb(gone)::text, 'UTF8'), 'the history lacks columns of this row; it has the others'
+      FROM gone, pgtier.shadow_tables AS t WHERE t.id = %6$s AND (%7$s))
     SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(at_utc)), 0), (SELECT count(*) FROM touched)
     FROM gone$sql$,
-    places.outbox_sql, places.history_sql, names, clock, (SELECT shards FROM pgtier.shadow_tables WHERE id = wanted));
+    places.outbox_sql, places.history_sql, names, clock, (SELECT shards FROM pgtier.shadow_tables WHERE id = wanted),
+    wanted, lost);
 END
 $fn$;
 
@@ -52,6 +66,7 @@ BEGIN
   EXECUTE format($sql$
     WITH gone AS (DELETE FROM %1$s WHERE "position" = (
       SELECT "position" FROM %1$s WHERE pgtier_shard = ANY ($1) OR pgtier_also = ANY ($1) OR pgtier_shard = -1
+        OR greatest(pgtier_shard, pgtier_also) >= (SELECT shards FROM pgtier.shadow_tables WHERE id = $3)
       ORDER BY "position" LIMIT 1) RETURNING *)
     INSERT INTO pgtier.shadow_dead_letters (policy, source, epoch, "position", payload, error)
     SELECT t.policy, format('%%I.%%I', t.source_schema, t.source_name), gone.epoch, gone."position",
@@ -158,14 +173,22 @@ BEGIN
 END
 $fn$;
 
+-- A batch of one source, for who acts: shadow_drain is pgtier_shadow's. See shadow_seal.
+CREATE OR REPLACE FUNCTION pgtier.shadow_drain_sealed(wanted integer, OUT moved bigint, OUT buried integer, OUT next text)
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $fn$
+BEGIN
+  PERFORM pgtier.shadow_seal('shadow_drain(integer, integer, integer, boolean)',
+                             'SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off');
+  EXECUTE 'SELECT d.moved, d.buried, d.next FROM pgtier.shadow_drain($1, 1000, 1, true) AS d'
+    INTO moved, buried, next USING wanted;
+END
+$fn$;
+
 -- All that the policy's outboxes hold, as long as it lasts; gives the number of rows. For who removes a policy.
 CREATE OR REPLACE FUNCTION pgtier.shadow_drain_all(wanted text) RETURNS bigint
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $fn$
   SELECT coalesce(sum(d.moved + d.buried), 0)::bigint
-  FROM pgtier.shadow_outboxes(wanted) AS o, pgtier.shadow_drain(o.id, 1000, 1, true) AS d
+  FROM pgtier.shadow_outboxes(wanted) AS o, pgtier.shadow_drain_sealed(o.id) AS d
 $fn$;
-
-ALTER FUNCTION pgtier.shadow_drain(integer, integer, integer, boolean) OWNER TO pgtier_shadow;
-ALTER FUNCTION pgtier.shadow_outboxes(text) OWNER TO pgtier_shadow;
-ALTER FUNCTION pgtier.shadow_queue(integer, integer) OWNER TO pgtier_shadow;

@@ -16,6 +16,7 @@ BEGIN
                                  version = wanted_version, installed = true
     WHERE policy = wanted AND (actor_setting, channel, slot, version, installed)
           IS DISTINCT FROM (wanted_actor, wanted_channel, wanted_slot, wanted_version, true);
+  UPDATE pgtier.shadow_state SET retained = false WHERE policy = wanted AND retained;
   -- Not while an application's change of a source writes one.
   IF EXISTS (SELECT FROM pgtier.shadow_tables AS t WHERE t.policy = wanted AND t.installed
              AND NOT pgtier.shadow_function_agrees(t.id)) THEN
@@ -67,8 +68,12 @@ BEGIN
     INSERT INTO pgtier.shadow_columns (table_id, attnum, name, type, new_column, old_column)
       SELECT wanted, s.attnum, s.name, s.type,
              CASE WHEN s.name NOT IN ('epoch', 'position', 'at_utc', 'operation', 'actor')
-                       AND pgtier.shadow_has_column(places.history, s.name) THEN s.name END,
+                       AND pgtier.shadow_has_column(places.history, s.name)
+                       AND NOT pgtier.shadow_own_column(places.history, s.name)
+                       AND NOT pgtier.shadow_row_column(places.history, s.name) THEN s.name END,
              CASE WHEN pgtier.shadow_has_column(places.history, ('old_' || s.name)::name::text)
+                       AND NOT pgtier.shadow_own_column(places.history, ('old_' || s.name)::name::text)
+                       AND NOT pgtier.shadow_row_column(places.history, ('old_' || s.name)::name::text)
                        AND NOT pgtier.shadow_has_column(t.source, ('old_' || s.name)::name::text)
                   THEN ('old_' || s.name)::name::text END
       FROM pgtier.shadow_source_columns(t.source) AS s;
@@ -94,9 +99,10 @@ BEGIN
   END IF;
   SELECT * INTO places FROM pgtier.shadow_places(wanted);
   EXECUTE format('GRANT USAGE, CREATE ON SCHEMA %I TO pgtier_shadow', t.history_schema);
-  IF (SELECT relowner FROM pg_class WHERE oid = places.history) <> 'pgtier_shadow'::regrole THEN
-    EXECUTE format('ALTER TABLE %s OWNER TO pgtier_shadow', places.history_sql);
-  END IF;
+  FOR c IN SELECT oid FROM pg_class WHERE relowner <> 'pgtier_shadow'::regrole AND relkind IN ('r', 'p', 'f')
+             AND (oid = places.history OR oid IN (SELECT relid FROM pg_partition_tree(places.history::regclass))) LOOP
+    EXECUTE format('ALTER TABLE %s OWNER TO pgtier_shadow', c.oid::regclass);
+  END LOOP;
   EXECUTE format('GRANT SELECT ON %s TO %s', places.history_sql,
                  (SELECT relowner::regrole FROM pg_class WHERE oid = t.source));
   EXECUTE format('GRANT INSERT ON %s TO pgtier_shadow_cdc', places.history_sql);
@@ -114,18 +120,19 @@ DECLARE
   c record;
 BEGIN
   EXECUTE format('CREATE SEQUENCE IF NOT EXISTS pgtier.%I AS bigint CACHE 1', 'position_' || wanted);
-  EXECUTE format('ALTER SEQUENCE pgtier.%I OWNER TO pgtier_shadow', 'position_' || wanted);
-  EXECUTE format('GRANT USAGE ON SEQUENCE pgtier.%I TO pgtier_shadow_cdc', 'position_' || wanted);
+  EXECUTE format('GRANT USAGE ON SEQUENCE pgtier.%I TO pgtier_shadow, pgtier_shadow_cdc', 'position_' || wanted);
   SELECT * INTO places FROM pgtier.shadow_places(wanted);
   IF places.outbox IS NULL THEN
     EXECUTE format('CREATE TABLE %s (epoch bigint NOT NULL, "position" bigint PRIMARY KEY, at_utc timestamptz NOT NULL, '
                    'operation text NOT NULL, actor text, pgtier_shard smallint NOT NULL, pgtier_also smallint) WITH '
                    '(autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, '
                    'autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 5000)', places.outbox_sql);
-    EXECUTE format('ALTER TABLE %s OWNER TO pgtier_shadow', places.outbox_sql);
+    EXECUTE format('GRANT SELECT, INSERT, DELETE ON %s TO pgtier_shadow', places.outbox_sql);
     SELECT * INTO places FROM pgtier.shadow_places(wanted);
   END IF;
-  FOR c IN SELECT a.attname, format_type(a.atttypid, a.atttypmod) AS type FROM pg_attribute AS a
+  FOR c IN SELECT a.attname, format_type(pgtier.shadow_type(a.atttypid), CASE WHEN pgtier.shadow_type(a.atttypid) = a.atttypid
+                                                                      THEN a.atttypmod ELSE -1 END) AS type
+           FROM pg_attribute AS a
            WHERE a.attrelid = places.history AND a.attnum > 0 AND NOT a.attisdropped
              AND a.attname IN (SELECT unnest(ARRAY[k.new_column, k.old_column]) FROM pgtier.shadow_columns AS k
                                WHERE k.table_id = wanted
@@ -151,21 +158,40 @@ BEGIN
 END
 $fn$;
 
--- Positions go on after those that an adopted history has (of a restored database, say).
-CREATE OR REPLACE FUNCTION pgtier.shadow_after_older(wanted integer) RETURNS void
+-- Positions go on after those that an adopted history has (of a restored database, say; shadow_newest has read them).
+DROP FUNCTION IF EXISTS pgtier.shadow_after_older(integer);
+CREATE OR REPLACE FUNCTION pgtier.shadow_after_older(wanted integer, newest_epoch bigint, newest_position bigint) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $fn$
 DECLARE
-  places record;
   fresh boolean;
-  newest record;
 BEGIN
   EXECUTE format('SELECT NOT is_called FROM pgtier.%I', 'position_' || wanted) INTO fresh;
   IF NOT fresh THEN RETURN; END IF;
-  SELECT * INTO places FROM pgtier.shadow_places(wanted);
-  EXECUTE format('SELECT max(epoch) AS epoch, max("position") AS at FROM %s', places.history_sql) INTO newest;
-  IF coalesce(newest.at, 0) > 0 THEN PERFORM setval(format('pgtier.%I', 'position_' || wanted)::regclass, newest.at); END IF;
-  PERFORM pgtier.shadow_epoch_at_least((SELECT policy FROM pgtier.shadow_tables WHERE id = wanted), newest.epoch);
+  IF newest_position > 0 THEN PERFORM setval(format('pgtier.%I', 'position_' || wanted)::regclass, newest_position); END IF;
+  PERFORM pgtier.shadow_epoch_at_least((SELECT policy FROM pgtier.shadow_tables WHERE id = wanted), newest_epoch);
+END
+$fn$;
+
+-- Before a table gets another history: what is queued goes into the one that it was queued for. Writers wait meanwhile.
+CREATE OR REPLACE FUNCTION pgtier.shadow_empty_outbox(wanted integer, source oid) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $fn$
+DECLARE
+  batch record;
+BEGIN
+  IF (SELECT outbox IS NULL FROM pgtier.shadow_places(wanted)) THEN RETURN; END IF;
+  IF EXISTS (SELECT FROM pg_class WHERE oid = source) THEN
+    PERFORM pgtier.shadow_lock(pgtier.shadow_relations(source), 'SHARE ROW EXCLUSIVE');
+  END IF;
+  IF (SELECT depth FROM pgtier.shadow_queue(wanted, 5001)) > 5000 THEN
+    RAISE EXCEPTION 'more than 5000 rows are queued for the former history: they are moved into it first'
+      USING ERRCODE = '55P03';
+  END IF;
+  LOOP
+    SELECT * INTO batch FROM pgtier.shadow_drain_sealed(wanted);
+    EXIT WHEN batch.next = 'rest';
+  END LOOP;
 END
 $fn$;
 
@@ -180,9 +206,11 @@ AS $fn$
   FROM pgtier.shadow_tables AS t, pgtier.shadow_places(wanted) AS p WHERE t.id = wanted
 $fn$;
 
--- Takes a table into the policy, or mends it. `history` '' is <source>_history. Gives its number.
-CREATE OR REPLACE FUNCTION pgtier.shadow_install_table(wanted_policy text, wanted_source text, wanted_history text)
-  RETURNS integer
+-- Takes a table into the policy, or mends it. `history` '' is <source>_history; newest_… are what shadow_newest gave. Gives
+-- the table's number.
+DROP FUNCTION IF EXISTS pgtier.shadow_install_table(text, text, text);
+CREATE OR REPLACE FUNCTION pgtier.shadow_install_table(wanted_policy text, wanted_source text, wanted_history text,
+                                                       newest_epoch bigint, newest_position bigint) RETURNS integer
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $fn$
 DECLARE
@@ -190,6 +218,8 @@ DECLARE
   his record;
   source_oid oid;
   t pgtier.shadow_tables;
+  other pgtier.shadow_tables;
+  refused text;
 BEGIN
   PERFORM pgtier.shadow_own_ddl(true);
   SELECT * INTO src FROM pgtier.shadow_names(wanted_source);
@@ -211,13 +241,27 @@ BEGIN
                                     AND NOT EXISTS (SELECT FROM pg_class WHERE oid = k.source))
     ORDER BY k.installed DESC, k.source = source_oid DESC, k.policy = wanted_policy DESC, k.id DESC LIMIT 1;
   IF FOUND AND t.installed AND t.policy <> wanted_policy THEN
-    RAISE EXCEPTION '% belongs to the policy %', wanted_source, t.policy USING ERRCODE = '55000';
+    IF NOT (SELECT retained FROM pgtier.shadow_state WHERE policy = t.policy) THEN
+      RAISE EXCEPTION '% belongs to the policy %', wanted_source, t.policy USING ERRCODE = '55000';
+    END IF;
+    -- A policy that was deleted and retained left it: nobody writes by the former text when the new one comes.
+    PERFORM pgtier.shadow_lock(pgtier.shadow_relations(source_oid), 'SHARE ROW EXCLUSIVE');
+  END IF;
+  SELECT * INTO other FROM pgtier.shadow_tables AS k
+    WHERE k.installed AND (k.history_schema, k.history_name) = (his.schema_name, his.table_name)
+      AND k.id IS DISTINCT FROM t.id LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION '%.% is the history of %.% in the policy %', his.schema_name, his.table_name, other.source_schema,
+      other.source_name, other.policy USING ERRCODE = '55000';
   END IF;
   IF t.id IS NULL THEN
     INSERT INTO pgtier.shadow_tables (policy, source, source_schema, source_name, history_schema, history_name)
       VALUES (wanted_policy, source_oid, src.schema_name, src.table_name, his.schema_name, his.table_name)
       RETURNING * INTO t;
   ELSE
+    IF (t.history_schema, t.history_name) IS DISTINCT FROM (his.schema_name, his.table_name) THEN
+      PERFORM pgtier.shadow_empty_outbox(t.id, t.source);
+    END IF;
     IF t.source <> source_oid OR (t.history_schema, t.history_name) IS DISTINCT FROM (his.schema_name, his.table_name)
        OR pgtier.shadow_oid(t.history_schema, t.history_name) IS NULL THEN
       DELETE FROM pgtier.shadow_columns WHERE table_id = t.id;
@@ -233,9 +277,19 @@ BEGIN
   PERFORM pgtier.shadow_set_history(t.id);
   PERFORM pgtier.shadow_set_outbox(t.id);
   PERFORM pgtier.shadow_follow_columns(t.id);
-  PERFORM pgtier.shadow_after_older(t.id);
+  PERFORM pgtier.shadow_after_older(t.id, newest_epoch, newest_position);
   PERFORM pgtier.shadow_set_key(t.id);
   UPDATE pgtier.shadow_tables SET installed = true WHERE id = t.id AND NOT installed;
+  UPDATE pgtier.shadow_state SET installed = false WHERE policy = t.policy AND policy <> wanted_policy AND retained
+    AND NOT EXISTS (SELECT FROM pgtier.shadow_tables WHERE policy = t.policy AND installed);
+  IF NOT (SELECT made FROM pgtier.shadow_tables WHERE id = t.id) THEN
+    PERFORM pgtier.shadow_seal('shadow_try(integer)');
+    EXECUTE 'SELECT pgtier.shadow_try($1)' INTO refused USING t.id;
+    IF refused IS NOT NULL THEN
+      RAISE EXCEPTION 'HistoryRefusesRows: %.% does not take what is written into it, so each write of the application would '
+        'fail: %', his.schema_name, his.table_name, refused USING ERRCODE = '55000';
+    END IF;
+  END IF;
   PERFORM pgtier.shadow_set_function(t.id);
   IF NOT pgtier.shadow_triggers_agree(t.id) THEN
     PERFORM pgtier.shadow_lock(pgtier.shadow_relations(source_oid), 'SHARE ROW EXCLUSIVE');

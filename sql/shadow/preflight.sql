@@ -27,7 +27,7 @@ me AS (SELECT rolsuper, rolcreaterole FROM pg_roles WHERE rolname = current_user
 meta (name) AS (VALUES ('epoch'), ('position'), ('at_utc'), ('operation'), ('actor')),
 -- The source's columns that are recorded, with their types under domains.
 source_columns AS (
-  SELECT f.place, f.name AS source_name, a.attname::text AS name, a.atttypmod,
+  SELECT f.place, f.name AS source_name, a.attname::text AS name, a.atttypmod, a.attnotnull,
          (WITH RECURSIVE base AS (
             SELECT a.atttypid AS oid, 0 AS depth
             UNION ALL SELECT t.typbasetype, depth + 1 FROM base JOIN pg_type AS t ON t.oid = base.oid
@@ -38,6 +38,13 @@ source_columns AS (
 ),
 history_columns AS (
   SELECT f.place, f.name AS source_name, f.history_sql, a.attname::text AS name, a.atttypid AS type, a.atttypmod,
+         -- What numbers the history's own rows: see shadow_own_column.
+         a.attidentity <> '' OR a.attgenerated <> ''
+           OR EXISTS (SELECT FROM pg_attrdef AS d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum
+                      AND pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%')
+           OR EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = a.attrelid AND i.indisunique
+                      AND a.attnum = ANY (i.indkey::smallint[])) AS own,
+         a.attname IN ('old_row', 'new_row') AND a.atttypid IN ('json'::regtype, 'jsonb'::regtype) AS whole,
          a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AS must_be_filled
   FROM found AS f JOIN pg_attribute AS a ON a.attrelid = f.history
   WHERE f.history_kind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
@@ -50,11 +57,11 @@ filled AS (
        AND (h.name = s.name
             OR (h.name = ('old_' || s.name)::name::text
                 AND NOT EXISTS (SELECT FROM source_columns AS o WHERE o.place = s.place AND o.name = h.name)))
-  WHERE h.name NOT IN (SELECT name FROM meta)
+  WHERE h.name NOT IN (SELECT name FROM meta) AND NOT h.whole
+    AND NOT (h.own AND EXISTS (SELECT FROM history_columns AS w WHERE w.place = h.place AND w.whole))
 ),
 whole_rows AS (
-  SELECT place, name FROM history_columns
-  WHERE name IN ('old_row', 'new_row') AND type IN ('json'::regtype, 'jsonb'::regtype)
+  SELECT place, name FROM history_columns WHERE whole
 ),
 findings (place, code, object, message, cure, blocks) AS (
   SELECT 0, 'ServerTooOld', 'server_version', format('the server is PostgreSQL %s', current_setting('server_version')),
@@ -140,8 +147,29 @@ findings (place, code, object, message, cure, blocks) AS (
   SELECT s.place, 'ColumnNameTaken', format('%s.%s', s.source_name, s.name),
          format('%s has a column %s, which is a column of pgtier''s in each history', s.source_name, s.name),
          'rename it, or make a history that holds rows in columns old_row and new_row of type jsonb', true
-  FROM source_columns AS s JOIN meta ON meta.name = s.name
+  FROM source_columns AS s JOIN (SELECT name FROM meta UNION VALUES ('pgtier_shard'), ('pgtier_also')) AS m ON m.name = s.name
   WHERE s.place NOT IN (SELECT place FROM whole_rows)
+  UNION ALL
+  -- A history has each column twice, and as many as a table may have.
+  SELECT place, 'TooManyColumns', min(source_name),
+         format('%s has %s columns; a history of it would have %s, and a table may have 1600', min(source_name), count(*),
+                2 * count(*) + 5),
+         'make a history that holds rows in columns old_row and new_row of type jsonb', true
+  FROM source_columns WHERE place NOT IN (SELECT place FROM whole_rows) GROUP BY place HAVING 2 * count(*) + 5 > 1600
+  UNION ALL
+  -- What a row of the history takes at UPDATE, where it must fit into a page: what can be moved out leaves 18 bytes there.
+  SELECT place, 'RowTooWide', min(source_name),
+         format('two rows of %s take up to %s bytes beside each other, and 8160 fit into a row of its history: %s', min(source_name),
+                2 * sum(width) + 100 + count(*) / 4,
+                CASE WHEN 2 * coalesce(sum(width) FILTER (WHERE always), 0) + 100 + count(*) / 4 > 8160
+                     THEN 'each UPDATE would fail' ELSE 'an UPDATE fails when most of its columns are filled' END),
+         'make a history that holds rows in columns old_row and new_row of type jsonb',
+         2 * coalesce(sum(width) FILTER (WHERE always), 0) + 100 + count(*) / 4 > 8160
+  FROM (SELECT s.place, s.source_name, CASE WHEN t.typlen > 0 THEN t.typlen ELSE 18 END AS width,
+               s.attnotnull AND t.typlen > 0 AS always
+        FROM source_columns AS s JOIN pg_type AS t ON t.oid = s.type) AS widths
+  WHERE place NOT IN (SELECT place FROM whole_rows)
+  GROUP BY place HAVING 2 * sum(width) + 100 + count(*) / 4 > 8160
   UNION ALL
   SELECT h.place, 'HistoryTypeMismatch', format('%s.%s', h.history_sql, h.name),
          format('%s.%s is of type %s; pgtier writes %s into it', h.history_sql, h.name, format_type(h.type, h.atttypmod), m.wants),
@@ -161,7 +189,7 @@ findings (place, code, object, message, cure, blocks) AS (
   WHERE NOT ((h.type = h.from_type AND (h.atttypmod = -1 OR h.atttypmod = h.from_typmod))
              OR (h.type IN ('text'::regtype, 'varchar'::regtype) AND h.atttypmod = -1)
              OR (h.atttypmod = -1 AND EXISTS (SELECT FROM pg_cast WHERE castsource = h.from_type AND casttarget = h.type
-                                              AND castcontext = 'i')))
+                                              AND castcontext = 'i' AND castfunc < 16384)))  -- the server's own
   UNION ALL
   SELECT h.place, 'HistoryColumnNotFilled', format('%s.%s', h.history_sql, h.name),
          format('%s.%s is NOT NULL, and %s', h.history_sql, h.name,

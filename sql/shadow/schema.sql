@@ -71,6 +71,17 @@ BEGIN
 END
 $do$;
 CREATE UNIQUE INDEX IF NOT EXISTS shadow_tables_source ON pgtier.shadow_tables (source) WHERE installed;
+-- A policy that was deleted with deletionPolicy Retain: another one may take its tables over.
+ALTER TABLE pgtier.shadow_state ADD COLUMN IF NOT EXISTS retained boolean NOT NULL DEFAULT false;
+-- A history has one source. Two that share one since an earlier version are named by the preflight.
+DO $do$
+BEGIN
+  IF to_regclass('pgtier.shadow_tables_history') IS NULL THEN
+    CREATE UNIQUE INDEX shadow_tables_history ON pgtier.shadow_tables (history_schema, history_name) WHERE installed;
+  END IF;
+EXCEPTION WHEN unique_violation THEN NULL;
+END
+$do$;
 
 -- Which column of the history holds what: by the source's attribute number, so that a rename is seen as one.
 CREATE TABLE IF NOT EXISTS pgtier.shadow_columns (
@@ -160,7 +171,8 @@ CREATE TABLE IF NOT EXISTS pgtier.shadow_dead_letters (
 
 ALTER TABLE pgtier.shadow_checkpoint SET (fillfactor = 20, autovacuum_vacuum_scale_factor = 0,
                                           autovacuum_vacuum_threshold = 500);
-GRANT USAGE, CREATE ON SCHEMA pgtier TO pgtier_shadow;
+GRANT USAGE ON SCHEMA pgtier TO pgtier_shadow;
+REVOKE CREATE ON SCHEMA pgtier FROM pgtier_shadow;  -- earlier versions gave it
 GRANT USAGE ON SCHEMA pgtier TO pgtier_shadow_notify, pgtier_shadow_cdc;
 GRANT SELECT ON pgtier.shadow_state, pgtier.shadow_tables, pgtier.shadow_columns, pgtier.shadow_renames
   TO pgtier_shadow, pgtier_shadow_notify, pgtier_shadow_cdc;

@@ -68,6 +68,21 @@ TEST_F(Ddl, ANewKeySortsWhatIsQueuedBeforeWhatComes) {
   EXPECT_EQ(Read("SELECT a FROM t_history ORDER BY ctid"), "queued\nlater\n");
 }
 
+// Where event triggers can't be made a writer may still run the text of before the key changed.
+TEST_F(Ddl, ARowOfAShardThatThereIsNoLongerIsMoved) {
+  ASSERT_TRUE(shadow::SwapBodies(admin(), spec_, shadow::Tier::kNotify, Soon()).has_value());
+  Run("ALTER TABLE t DROP CONSTRAINT t_pkey; UPDATE t SET a = 'first'; UPDATE pgtier.outbox_1 SET pgtier_shard = 5;"
+      "UPDATE t SET a = 'second'; UPDATE pgtier.outbox_1 SET pgtier_also = 6 WHERE position = 2");
+  EXPECT_EQ(Read("SELECT shards FROM pgtier.shadow_tables"), "1\n");
+  EXPECT_EQ(Read("SELECT moved, next FROM pgtier.shadow_drain(1, 10, 8, false)"), "2|rest\n");
+  EXPECT_EQ(Read("SELECT a FROM t_history ORDER BY ctid"), "first\nsecond\n");
+  // Such a row can be put aside, too.
+  Run("ALTER TABLE t_history ADD CHECK (a <> 'bad'); UPDATE t SET a = 'bad'; UPDATE pgtier.outbox_1 SET pgtier_shard = "
+      "5");
+  EXPECT_EQ(Read("SELECT buried FROM pgtier.shadow_drain(1, 10, 8, false)"), "1\n");
+  EXPECT_EQ(Read("SELECT count(*) FROM pgtier.outbox_1"), "0\n");
+}
+
 TEST_F(Ddl, RenamedTablesAndSchemas) {
   Run("CREATE SCHEMA s; ALTER TABLE t SET SCHEMA s; ALTER TABLE s.t RENAME TO u; ALTER SCHEMA s RENAME TO z;"
       "UPDATE z.u SET a = 'moved'");

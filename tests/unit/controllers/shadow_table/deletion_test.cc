@@ -23,7 +23,7 @@ TEST(ShadowDeletion, GoesBackToTriggersBeforeTheWorkerEnds) {
   scene.MoveRows();
   EXPECT_THAT(scene.Pass(), ElementsAre("ask whether drained"));
   EXPECT_THAT(scene.Pass(), ElementsAre("delete Deployment audit-notify"));
-  EXPECT_THAT(scene.Pass(), ElementsAre("remove finalizer"));
+  EXPECT_THAT(scene.Pass(), ElementsAre("retain", "remove finalizer"));
   EXPECT_TRUE(scene.seen.state->installed) << "triggers go on writing the histories";
   EXPECT_EQ(scene.seen.state->tier, shadow::Tier::kTriggers);
 }

@@ -72,6 +72,7 @@ std::string Scene::Do(const Action& action) {
     seen.state->version = shadow::InstalledVersion();
     return "uninstall";
   }
+  if (std::holds_alternative<Retain>(action)) return "retain";
   if (const auto* password = std::get_if<SetWorkerPassword>(&action)) {
     return password->tier == shadow::Tier::kCdc ? "set password of cdc" : "set password";
   }
