@@ -182,3 +182,55 @@ CREATE OR REPLACE FUNCTION pgtier.shadow_retain(wanted text) RETURNS void
 AS $fn$
   UPDATE pgtier.shadow_state SET retained = true WHERE policy = wanted AND installed AND NOT retained
 $fn$;
+
+-- Which database this is. Oids are of one database: a logical restore, or a copy, brings rows of these tables whose oids
+-- are somebody else's there.
+CREATE TABLE IF NOT EXISTS pgtier.shadow_database (
+  one               boolean PRIMARY KEY DEFAULT true CHECK (one),
+  oid               oid     NOT NULL,
+  system_identifier text    NOT NULL
+);
+
+CREATE OR REPLACE FUNCTION pgtier.shadow_same_database() RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $fn$
+  SELECT coalesce((SELECT (k.oid, k.system_identifier) = (d.oid, p.system_identifier::text)
+                   FROM pgtier.shadow_database AS k, pg_database AS d, pg_control_system() AS p
+                   WHERE d.datname = current_database()), true)
+$fn$;
+
+-- Finds everything by its name once, where the database is not the one that it was. Writes nothing elsewhere.
+CREATE OR REPLACE FUNCTION pgtier.shadow_settle_database() RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $fn$
+DECLARE
+  ids integer[];
+  c record;
+BEGIN
+  IF EXISTS (SELECT FROM pgtier.shadow_database) AND pgtier.shadow_same_database() THEN RETURN; END IF;
+  LOCK TABLE pgtier.shadow_database;
+  IF NOT pgtier.shadow_same_database() THEN
+    ids := ARRAY(SELECT id FROM pgtier.shadow_tables WHERE installed);
+    -- One after the other: two tables may have exchanged their oids.
+    UPDATE pgtier.shadow_tables SET installed = false WHERE installed;
+    UPDATE pgtier.shadow_tables SET source = coalesce(pgtier.shadow_oid(source_schema, source_name), 0);
+    UPDATE pgtier.shadow_tables SET installed = true WHERE id = ANY (ids) AND source <> 0;
+    -- What was dropped before a dump has no number after it, and types have other oids.
+    FOR c IN WITH gone AS (DELETE FROM pgtier.shadow_columns RETURNING *)
+             SELECT gone.table_id, coalesce(s.attnum, -gone.attnum) AS attnum, gone.name, coalesce(s.type, gone.type) AS type,
+                    gone.new_column, gone.old_column
+             FROM gone JOIN pgtier.shadow_tables AS t ON t.id = gone.table_id
+             LEFT JOIN LATERAL pgtier.shadow_source_columns(t.source) AS s ON s.name = gone.name LOOP
+      INSERT INTO pgtier.shadow_columns (table_id, attnum, name, type, new_column, old_column)
+        VALUES (c.table_id, c.attnum, c.name, c.type, c.new_column, c.old_column);
+    END LOOP;
+    DELETE FROM pgtier.shadow_parts;
+    DELETE FROM pgtier.shadow_identities;
+    DELETE FROM pgtier.shadow_waits;
+    DELETE FROM pgtier.shadow_database;
+  END IF;
+  INSERT INTO pgtier.shadow_database (oid, system_identifier)
+    SELECT d.oid, p.system_identifier::text FROM pg_database AS d, pg_control_system() AS p
+    WHERE d.datname = current_database() ON CONFLICT (one) DO NOTHING;
+END
+$fn$;

@@ -93,6 +93,8 @@ DECLARE
   was_timeout text := current_setting('lock_timeout');
 BEGIN
   IF pgtier.shadow_is_own_ddl() THEN RETURN; END IF;
+  -- Of a database that was restored the next Install makes out what is what.
+  IF NOT pgtier.shadow_same_database() THEN RETURN; END IF;
   PERFORM pgtier.shadow_own_ddl(true);
   -- Who reads a history for long shall not stop the application, which waits for the source: rather this DDL fails.
   IF was_timeout::interval = '0' OR was_timeout::interval > '3 seconds' THEN
@@ -126,6 +128,8 @@ DECLARE
   r record;
 BEGIN
   IF pgtier.shadow_is_own_ddl() THEN RETURN; END IF;
+  -- Of a database that was restored the next Install makes out what is what.
+  IF NOT pgtier.shadow_same_database() THEN RETURN; END IF;
   PERFORM pgtier.shadow_own_ddl(true);
   -- A column may go by DROP TYPE … CASCADE too; ALTER TABLE has been followed when it ended.
   FOR r IN SELECT DISTINCT t.id FROM pg_event_trigger_dropped_objects() AS d

@@ -212,6 +212,38 @@ TEST_F(InstallShadows, KilledInTheMiddle) {
   EXPECT_EQ(Read("SELECT count(*) FROM c_history"), "1\n");
 }
 
+// A logical restore brings pgtier's tables with the oids and column numbers of the database that was dumped.
+TEST_F(InstallShadows, ARestoredDatabaseKnowsItsTablesByName) {
+  Run("CREATE TABLE t (gone integer, id integer PRIMARY KEY, v text); ALTER TABLE t DROP gone; CREATE TABLE u (id "
+      "integer, "
+      "w text); CREATE TABLE other (id integer)");
+  shadow::Spec spec = SpecOf({"t", "u"});
+  Install(spec);
+  Run("INSERT INTO t VALUES (1, 'before'); INSERT INTO u VALUES (1, 'before')");
+  Run("BEGIN; UPDATE pgtier.shadow_database SET system_identifier = '1'; UPDATE pgtier.shadow_tables SET installed = "
+      "false;"
+      "UPDATE pgtier.shadow_tables SET source = CASE source_name WHEN 't' THEN 'u'::regclass ELSE 'other'::regclass "
+      "END;"
+      "UPDATE pgtier.shadow_tables SET installed = true; UPDATE pgtier.shadow_columns SET attnum = attnum + 10; "
+      "COMMIT");
+  EXPECT_FALSE(Inspect(spec).tables.at(0).installed);
+  // Before Install is there, nobody takes one table for another.
+  Run("ALTER TABLE other RENAME TO another; ALTER TABLE u ADD COLUMN x integer; DROP TABLE another");
+  EXPECT_EQ(Read("SELECT source_name, installed FROM pgtier.shadow_tables ORDER BY 1"), "t|t\nu|t\n");
+  Install(spec);
+  EXPECT_EQ(
+      Read("SELECT source_name FROM pgtier.shadow_tables WHERE source IN ('t'::regclass, 'u'::regclass) ORDER BY id"),
+      "t\nu\n");
+  Run("INSERT INTO t VALUES (2, 'after'); INSERT INTO u VALUES (2, 'after', 3)");
+  EXPECT_EQ(Read("SELECT position, id, v FROM t_history ORDER BY position"), "1|1|before\n2|2|after\n");
+  EXPECT_EQ(Read("SELECT position, id, w, x FROM u_history ORDER BY position"), "1|1|before|-\n2|2|after|3\n");
+  EXPECT_EQ(
+      Read("SELECT count(*) FROM pg_attribute WHERE attrelid = 't_history'::regclass AND attname LIKE '%\\_\\_2'"),
+      "0\n");
+  Install(spec);
+  EXPECT_TRUE(Inspect(spec).tables.at(0).installed);
+}
+
 TEST_F(InstallShadows, WithoutASuperuser) {
   MakeRole("rds", "CREATEROLE CREATEDB");
   Run("GRANT ALL ON DATABASE " + database() + " TO rds; GRANT ALL ON SCHEMA public TO rds WITH GRANT OPTION");
