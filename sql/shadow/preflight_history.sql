@@ -22,19 +22,20 @@ found AS (
 ),
 relations AS (
   SELECT f.place, f.history_sql, c.oid, c.relrowsecurity, c.relforcerowsecurity
-  FROM found AS f JOIN pg_class AS c
-    ON c.oid = f.history OR c.oid IN (SELECT relid FROM pg_partition_tree(f.history::regclass))
+  FROM found AS f
+  CROSS JOIN LATERAL (SELECT f.history UNION SELECT relid::oid FROM pg_partition_tree(f.history::regclass)) AS r (oid)
+  JOIN pg_class AS c ON c.oid = r.oid
 ),
 -- The types of the columns, and all that these are made of.
 types (place, oid) AS (
   SELECT r.place, a.atttypid FROM relations AS r JOIN pg_attribute AS a ON a.attrelid = r.oid
   WHERE a.attnum > 0 AND NOT a.attisdropped
   UNION
-  SELECT t.place, n.oid FROM types AS t JOIN pg_type AS y ON y.oid = t.oid,
-    LATERAL (SELECT y.typbasetype UNION SELECT y.typelem
+  SELECT t.place, n.oid FROM types AS t,
+    LATERAL (SELECT typbasetype FROM pg_type WHERE oid = t.oid UNION SELECT typelem FROM pg_type WHERE oid = t.oid
              UNION SELECT a.atttypid FROM pg_attribute AS a
-                   WHERE a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped
-             UNION SELECT g.rngsubtype FROM pg_range AS g WHERE y.oid IN (g.rngtypid, g.rngmultitypid)) AS n (oid)
+                   WHERE a.attrelid = (SELECT typrelid FROM pg_type WHERE oid = t.oid) AND a.attnum > 0 AND NOT a.attisdropped
+             UNION SELECT g.rngsubtype FROM pg_range AS g WHERE t.oid IN (g.rngtypid, g.rngmultitypid)) AS n (oid)
   WHERE n.oid <> 0
 ),
 -- What is evaluated when a row is written.
