@@ -170,7 +170,8 @@ TEST(ShadowCdc, ADeletedPolicyLeavesNoSlot) {
     for (const std::string& word : scene.Pass()) done.push_back(word);
     scene.MoveRows();
   }
-  EXPECT_THAT(done, ElementsAre("barrier to triggers", "delete Deployment audit-cdc", "drop cdc", "remove finalizer"));
+  EXPECT_THAT(done, ElementsAre("barrier to triggers", "delete Deployment audit-cdc", "drop cdc", "retain",
+                                "remove finalizer"));
   EXPECT_FALSE(scene.seen.state->slot.exists);
 }
 
