@@ -33,7 +33,13 @@ BEGIN
   RETURN NULL;
 END
 $fn$;
-ALTER FUNCTION pgtier.shadow_split_catch() OWNER TO pgtier_shadow;
+DO $do$
+BEGIN
+  IF (SELECT proowner FROM pg_proc WHERE oid = 'pgtier.shadow_split_catch()'::regprocedure) <> 'pgtier_shadow'::regrole THEN
+    PERFORM pgtier.shadow_give('FUNCTION pgtier.shadow_split_catch()');
+  END IF;
+END
+$do$;
 
 -- The partition of a table that may be split: the first one, past its end, of a history (whose rows have a number).
 CREATE OR REPLACE FUNCTION pgtier.shadow_split_candidate(wanted text, by_column text) RETURNS oid
@@ -119,7 +125,7 @@ BEGIN
   late := 'late_' || part;
   EXECUTE format('DROP TABLE IF EXISTS pgtier.%I', late);
   EXECUTE format('CREATE TABLE pgtier.%I (LIKE %s)', late, part::regclass);
-  EXECUTE format('ALTER TABLE pgtier.%I OWNER TO pgtier_shadow', late);
+  EXECUTE format('GRANT INSERT ON pgtier.%I TO pgtier_shadow', late);
   PERFORM pgtier.shadow_lock(ARRAY[part], 'SHARE ROW EXCLUSIVE');
   EXECUTE format('CREATE TRIGGER pgtier_split AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION '
                  'pgtier.shadow_split_catch(%L)', part::regclass, late);
