@@ -49,15 +49,15 @@ expressions (place, classid, objid) AS (
   UNION SELECT place, 'pg_type'::regclass, g.rngtypid FROM types JOIN pg_range AS g ON g.rngmultitypid = types.oid
   UNION SELECT place, 'pg_constraint'::regclass, c.oid FROM types JOIN pg_constraint AS c ON contypid = types.oid
 ),
--- The functions that it calls, but for what only a superuser can replace and what is made in C: the server's, extensions'.
+-- The functions that it calls, but for those that only a superuser can replace: the server's, extensions', her own.
 code AS (
   SELECT DISTINCT e.place, pg_describe_object(e.classid, e.objid, 0) AS what, p.oid::regprocedure AS function
   FROM expressions AS e JOIN pg_depend AS d ON d.classid = e.classid AND d.objid = e.objid
   LEFT JOIN pg_operator AS o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
   JOIN pg_proc AS p ON p.oid = CASE WHEN d.refclassid = 'pg_proc'::regclass THEN d.refobjid ELSE o.oprcode END
-  JOIN pg_language AS l ON l.oid = p.prolang JOIN pg_roles AS w ON w.oid = p.proowner
+  JOIN pg_roles AS w ON w.oid = p.proowner
   JOIN pg_namespace AS n ON n.oid = p.pronamespace
-  WHERE n.nspname NOT IN ('pg_catalog', 'pgtier') AND NOT (w.rolsuper AND l.lanname IN ('c', 'internal'))
+  WHERE n.nspname NOT IN ('pg_catalog', 'pgtier') AND NOT w.rolsuper
 ),
 columns AS (
   SELECT f.place, f.history_sql, a.attrelid, a.attnum, a.attname::text AS name, a.attidentity, a.attgenerated, a.atthasdef,
@@ -88,7 +88,8 @@ findings (place, code, object, message, cure, blocks) AS (
          format('the trigger %s of %s would run with pgtier''s rights', quote_ident(g.tgname), r.oid::regclass),
          format('DROP TRIGGER %I ON %s', g.tgname, r.oid::regclass), true
   FROM relations AS r JOIN pg_trigger AS g ON g.tgrelid = r.oid AND NOT g.tgisinternal AND g.tgparentid = 0
-  JOIN pg_proc AS p ON p.oid = g.tgfoid JOIN pg_namespace AS n ON n.oid = p.pronamespace WHERE n.nspname <> 'pgtier'
+  JOIN pg_proc AS p ON p.oid = g.tgfoid JOIN pg_namespace AS n ON n.oid = p.pronamespace
+  JOIN pg_roles AS w ON w.oid = p.proowner WHERE n.nspname <> 'pgtier' AND NOT w.rolsuper
   UNION ALL
   SELECT r.place, 'HistoryRunsCode', format('%s on %s', quote_ident(w.rulename), r.oid::regclass),
          format('the rule %s of %s would run with pgtier''s rights', quote_ident(w.rulename), r.oid::regclass),
