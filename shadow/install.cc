@@ -157,11 +157,12 @@ Status Install(Connection& admin, const Spec& spec, Deadline deadline) {
                        deadline));
   }
   if (version != InstalledVersion()) PGTIER_RETURN_IF_ERROR(InstallScripts(admin, deadline));
-  PGTIER_RETURN_IF_ERROR(WithLockRetries(admin, "noting the policy " + spec.policy, deadline, [&]() -> Status {
+  Status noted = WithLockRetries(admin, "noting the policy " + spec.policy, deadline, [&]() -> Status {
     PGTIER_RETURN_IF_ERROR(Call(admin, "SELECT pgtier.shadow_settle_database()", {}, deadline));
     return Call(admin, "SELECT pgtier.shadow_set_policy($1, $2, $3, $4, $5)",
                 {spec.policy, spec.actor_setting, spec.channel, spec.slot, InstalledVersion()}, deadline);
-  }));
+  });
+  PGTIER_RETURN_IF_ERROR(noted);
   PGTIER_ASSIGN_OR_RETURN(auto tier, TierOf(admin, spec, deadline));
   std::set<int64_t> stay;
   for (const Table& table : spec.tables) {
