@@ -10,7 +10,6 @@ namespace {
 using postgres::Connection;
 
 constexpr Duration kDrainPause = std::chrono::milliseconds(50);
-constexpr int64_t kDrainRows = 1000;  // of a batch
 
 Status Call(Connection& admin, const std::string& sql, const postgres::Params& params, Deadline deadline) {
   PGTIER_RETURN_IF_ERROR(admin.Query(sql, params, deadline));
@@ -127,6 +126,19 @@ Result<bool> Sweep(Connection& admin, const Spec& spec, Deadline deadline) {
   return swept;
 }
 
+// A batch of one outbox, moved with no right of the caller's: see shadow_seal.
+Result<Batch> MoveSealed(Connection& admin, const Outbox& outbox, Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(auto rows, admin.Query("SELECT moved, buried, next FROM pgtier.shadow_drain_sealed($1)",
+                                                 {std::to_string(outbox.id)}, deadline));
+  PGTIER_ASSIGN_OR_RETURN(auto row, rows.Single());
+  Batch batch;
+  PGTIER_ASSIGN_OR_RETURN(batch.moved, row.Get<int64_t>("moved"));
+  PGTIER_ASSIGN_OR_RETURN(batch.buried, row.Get<int64_t>("buried"));
+  PGTIER_ASSIGN_OR_RETURN(auto next, row.Get<std::string>("next"));
+  batch.next = next == "rest" ? Next::kRest : Next::kAgain;
+  return batch;
+}
+
 // A batch of each outbox; one whose rows can't be moved does not stop the others. Gives how many rows went.
 Result<int64_t> DrainAll(Connection& admin, const Spec& spec, Deadline deadline) {
   PGTIER_ASSIGN_OR_RETURN(auto outboxes, Outboxes(admin, spec.policy, deadline));
@@ -134,7 +146,7 @@ Result<int64_t> DrainAll(Connection& admin, const Spec& spec, Deadline deadline)
   Status failed;
   for (const Outbox& outbox : outboxes) {
     Status moved = WithLockRetries(admin, "moving the rows of " + outbox.source, deadline, [&]() -> Status {
-      PGTIER_ASSIGN_OR_RETURN(auto batch, MoveBatch(admin, outbox, kDrainRows, 1, true, deadline));
+      PGTIER_ASSIGN_OR_RETURN(Batch batch, MoveSealed(admin, outbox, deadline));
       gone += batch.moved + batch.buried;
       return {};
     });
