@@ -101,7 +101,8 @@ TEST_F(Hindrance, NewPartitionsNeedEventTriggersInCdc) {
   EXPECT_EQ(finding(Tier::kCdc), "blocks");
   EXPECT_EQ(finding(Tier::kTriggers), "known");
   Install(SpecOf({"o"}));  // by a superuser, with event triggers
-  Run("GRANT USAGE ON SCHEMA pgtier TO plain; GRANT SELECT ON pgtier.shadow_tables, pgtier.shadow_state TO plain");
+  Run("GRANT USAGE ON SCHEMA pgtier TO plain; GRANT SELECT ON pgtier.shadow_tables, pgtier.shadow_state TO plain; "
+      "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA pgtier TO plain");
   EXPECT_EQ(finding(Tier::kCdc), "none");
   Run("DROP OWNED BY plain CASCADE");
 }
