@@ -8,23 +8,14 @@
 #include "lib/base/clock.h"
 #include "lib/base/result.h"
 #include "lib/postgres/connection.h"
+#include "lib/settings/database.h"
 
 namespace pgtier::workers {
-
-struct DatabaseConfig {
-  std::string host;
-  int port = 5432;
-  std::string name;
-  std::string user;
-  std::string password_file;  // its trailing line end is no part of the password
-  std::string ssl_mode;       // libpq's; empty: "prefer"
-  std::string ca_file;        // empty: none
-};
 
 struct Config {
   std::string policy;  // "<namespace>/<name>"
   std::string mode;    // "notify", "cdc"
-  DatabaseConfig database;
+  settings::Database database;
   std::string channel;                                       // of NOTIFY
   int64_t batch_rows = 1000;                                 // moved in one transaction at most
   Duration batch_interval = std::chrono::milliseconds(100);  // for which rows are gathered
@@ -46,8 +37,5 @@ Result<Config> ParseConfig(std::string_view json);
 // How to reach the database, with password and certificates read from their files now.
 // Errors: kUnavailable: a file can't be read.
 Result<postgres::ConnectOptions> ConnectOptionsOf(const Config& config);
-
-// Errors: kUnavailable.
-Result<std::string> ReadFile(const std::string& path);
 
 }  // namespace pgtier::workers

@@ -36,7 +36,7 @@ struct Loaded {
 
 Result<Loaded> Load(const std::string& path, const std::map<std::string, MakeMode>& modes) {
   Loaded loaded;
-  PGTIER_ASSIGN_OR_RETURN(loaded.text, ReadFile(path));
+  PGTIER_ASSIGN_OR_RETURN(loaded.text, settings::ReadFile(path));
   auto config = ParseConfig(loaded.text);
   if (!config.has_value()) return std::move(config).error().WithContext(path);
   loaded.config = *std::move(config);
