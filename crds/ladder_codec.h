@@ -16,6 +16,10 @@ void DecodeLadderSpec(const FieldReader& field, LadderSpec& spec);
 // `field` is the status.
 void DecodeLadderStatus(const FieldReader& field, LadderStatus& status);
 
+// `field` is any status.
+std::vector<Condition> DecodeConditions(const FieldReader& field);
+
+nlohmann::json EncodeCondition(const Condition& condition);
 // No nulls, no empty lists: what is empty or absent is left out.
 nlohmann::json EncodeLadderStatus(const LadderStatus& status);
 void Put(nlohmann::json& object, const char* name, const std::string& text);

@@ -150,6 +150,15 @@ void DecodeLadderSpec(const FieldReader& field, LadderSpec& spec) {
   spec.deletion_policy = field.OptionalString("deletionPolicy").value_or("Retain");
 }
 
+std::vector<Condition> DecodeConditions(const FieldReader& field) {
+  std::vector<Condition> conditions;
+  field.ForEach("conditions", [&](const FieldReader& item) {
+    conditions.push_back({item.String("type"), item.String("status"), item.String("reason"), item.String("message"),
+                          item.OptionalInt("observedGeneration").value_or(0), item.OptionalTime("lastTransitionTime")});
+  });
+  return conditions;
+}
+
 void DecodeLadderStatus(const FieldReader& field, LadderStatus& status) {
   status.observed_generation = field.OptionalInt("observedGeneration").value_or(0);
   status.tier = field.String("tier");
@@ -178,11 +187,7 @@ void DecodeLadderStatus(const FieldReader& field, LadderStatus& status) {
   field.ForEach("history", [&](const FieldReader& item) {
     status.history.push_back({item.String("from"), item.String("to"), item.OptionalTime("at"), item.String("reason")});
   });
-  field.ForEach("conditions", [&](const FieldReader& item) {
-    status.conditions.push_back({item.String("type"), item.String("status"), item.String("reason"),
-                                 item.String("message"), item.OptionalInt("observedGeneration").value_or(0),
-                                 item.OptionalTime("lastTransitionTime")});
-  });
+  status.conditions = DecodeConditions(field);
 }
 
 }  // namespace pgtier::crds

@@ -79,6 +79,8 @@ Json EncodeTransition(const Transition& transition) {
   return object;
 }
 
+}  // namespace
+
 Json EncodeCondition(const Condition& condition) {
   Json object{{"type", condition.type},
               {"status", condition.status},
@@ -88,8 +90,6 @@ Json EncodeCondition(const Condition& condition) {
   Put(object, "lastTransitionTime", condition.last_transition);
   return object;
 }
-
-}  // namespace
 
 Json EncodeLadderStatus(const LadderStatus& status) {
   Json object{{"observedGeneration", status.observed_generation}};

@@ -12,8 +12,12 @@
 #include "controllers/shadow_table/names.h"
 #include "controllers/shadow_table/resources.h"
 #include "controllers/shadow_table/shadow_table_reconciler.h"
+#include "controllers/sql_migration/names.h"
+#include "controllers/sql_migration/resources.h"
+#include "controllers/sql_migration/sql_migration_reconciler.h"
 #include "crds/scale_tier_policy_codec.h"
 #include "crds/shadow_table_policy_codec.h"
+#include "crds/sql_migration_codec.h"
 #include "lib/base/log.h"
 #include "lib/base/random.h"
 #include "lib/http/server.h"
@@ -25,6 +29,7 @@ namespace {
 
 namespace scale_tier = controllers::scale_tier;
 namespace shadow_table = controllers::shadow_table;
+namespace sql_migration = controllers::sql_migration;
 
 constexpr Duration kDrain = std::chrono::seconds(30);
 // How often memory that was freed goes back to the kernel; it takes milliseconds.
@@ -67,11 +72,13 @@ class Operator {
     events_ = std::make_unique<kube::EventRecorder>(client_.get(), &clock_, &metrics_, event_options);
     prometheus_ = std::make_unique<observe::Prometheus>(observe::AllowedHosts(flags_.allow_hosts, AddressesOf(config)));
     MakeScaleTiers();
-    if (HasShadowTables(stop)) MakeShadowTables();
+    if (Has(shadow_table::kShadowTablePolicies, stop)) MakeShadowTables();
+    if (Has(sql_migration::kSqlMigrations, stop)) MakeSqlMigrations();
     PGTIER_RETURN_IF_ERROR(Serve());
 
     scale_tiers_->Watch();
     if (shadow_tables_ != nullptr) shadow_tables_->Watch();
+    if (sql_migrations_ != nullptr) sql_migrations_->Watch();
     if (!WaitForCaches(stop)) return {};
     log::Info("caches are synced");
     malloc_trim(0);  // What the first lists were parsed in.
@@ -94,19 +101,19 @@ class Operator {
   }
 
   // An upgrade by Helm leaves the resources as they are: a cluster may not know the kind yet, and must not be kept from
-  // serving the other one.
-  bool HasShadowTables(const std::stop_token& stop) {
+  // serving the others.
+  bool Has(const kube::Resource& resource, const std::stop_token& stop) {
     constexpr Duration kPatience = std::chrono::seconds(10);
     kube::ListOptions options;
     options.limit = 1;
     while (!stop.stop_requested()) {
-      Result<nlohmann::json> listed = client_->List(shadow_table::kShadowTablePolicies, flags_.watch_namespace, options,
-                                                    Deadline::After(kPatience), stop);
+      Result<nlohmann::json> listed =
+          client_->List(resource, flags_.watch_namespace, options, Deadline::After(kPatience), stop);
       if (listed.has_value()) return true;
       Code code = listed.error().code;
       if (code == Code::kNotFound || code == Code::kPermissionDenied) {
-        log::Warn("ShadowTablePolicies are not looked after: apply crds/ and the chart of this release, then restart",
-                  {{"error", listed.error().message}});
+        log::Warn("a kind is not looked after: apply crds/ and the chart of this release, then restart",
+                  {{"kind", resource.kind}, {"error", listed.error().message}});
         return false;
       }
       SleepFor(std::chrono::seconds(1), stop);
@@ -136,21 +143,45 @@ class Operator {
                                   "shadowtablepolicy", flags_.workers);
   }
 
+  void MakeSqlMigrations() {
+    sql_migrations_ = std::make_unique<Kind<crds::SqlMigration>>(
+        client_.get(), &clock_, &metrics_,
+        Kind<crds::SqlMigration>::Watches{sql_migration::kSqlMigrations, crds::DecodeSqlMigration,
+                                          flags_.watch_namespace, sql_migration::kMigrationLabel,
+                                          sql_migration::kOwned});
+    sql_migration::SqlMigrationReconciler::Parts parts{
+        client_.get(),
+        events_.get(),
+        &clock_,
+        &metrics_,
+        flags_.worker_image,
+        [this](const kube::ObjectKey& key) { return sql_migrations_->Get(key); },
+        [this](const kube::ObjectKey& key) { return scale_tiers_->Get(key); },
+        sql_migrations_->children(),
+        scale_tiers_->children(),
+        ExternalHosts()};
+    sql_migrations_->SetReconciler(std::make_unique<sql_migration::SqlMigrationReconciler>(std::move(parts)),
+                                   "sqlmigration", flags_.workers);
+  }
+
   scale_tier::HostCheck ExternalHosts() const {
     return scale_tier::RefuseSpecialHosts({"kubernetes.default.svc", apiserver_});
   }
 
   [[nodiscard]] bool Synced() const {
-    return scale_tiers_->synced() && (shadow_tables_ == nullptr || shadow_tables_->synced());
+    return scale_tiers_->synced() && (shadow_tables_ == nullptr || shadow_tables_->synced()) &&
+           (sql_migrations_ == nullptr || sql_migrations_->synced());
   }
 
   void Start() {
     scale_tiers_->Start();
     if (shadow_tables_ != nullptr) shadow_tables_->Start();
+    if (sql_migrations_ != nullptr) sql_migrations_->Start();
   }
 
   void Drain() {
     Deadline deadline = Deadline::After(kDrain);
+    if (sql_migrations_ != nullptr) sql_migrations_->Stop(deadline);
     if (shadow_tables_ != nullptr) shadow_tables_->Stop(deadline);
     scale_tiers_->Stop(deadline);
   }
@@ -228,6 +259,7 @@ class Operator {
   std::unique_ptr<observe::Prometheus> prometheus_;
   std::unique_ptr<Kind<crds::ScaleTierPolicy>> scale_tiers_;
   std::unique_ptr<Kind<crds::ShadowTablePolicy>> shadow_tables_;  // Null: the cluster does not know the kind.
+  std::unique_ptr<Kind<crds::SqlMigration>> sql_migrations_;      // Null as well.
   std::unique_ptr<http::Server> server_;
 };
 

@@ -163,20 +163,26 @@ Saying SayTier(const LadderPass& pass, const crds::LadderStatus& status, const c
   return {kFalse, gate.reason, gate.message + (due ? "; it is due: " : "; ") + waiting};
 }
 
+std::vector<crds::Condition> DateConditions(const std::vector<std::pair<std::string, Saying>>& sayings,
+                                            const crds::Meta& meta, WallTime now,
+                                            const std::vector<crds::Condition>& before) {
+  std::vector<crds::Condition> conditions;
+  for (const auto& [type, saying] : sayings) {
+    const crds::Condition* was = crds::FindCondition(before, type);
+    bool same = was != nullptr && was->status == saying.status && was->last_transition.has_value();
+    conditions.push_back(
+        {type, saying.status, saying.reason, saying.message, meta.generation, same ? was->last_transition : now});
+  }
+  return conditions;
+}
+
 std::vector<crds::Condition> DateConditions(std::vector<std::pair<std::string, Saying>> sayings, const LadderPass& pass,
                                             const crds::LadderStatus& status,
                                             const std::vector<crds::Condition>& before) {
   for (const core::Tier& tier : pass.ladder.tiers) {
     sayings.emplace_back("tier.pgtier.dev/" + tier.name, SayTier(pass, status, tier));
   }
-  std::vector<crds::Condition> conditions;
-  for (const auto& [type, saying] : sayings) {
-    const crds::Condition* was = crds::FindCondition(before, type);
-    bool same = was != nullptr && was->status == saying.status && was->last_transition.has_value();
-    conditions.push_back({type, saying.status, saying.reason, saying.message, pass.meta.generation,
-                          same ? was->last_transition : pass.now});
-  }
-  return conditions;
+  return DateConditions(sayings, pass.meta, pass.now, before);
 }
 
 }  // namespace pgtier::controllers

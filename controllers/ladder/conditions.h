@@ -55,6 +55,11 @@ Saying SayApproval(const LadderPass& pass, const crds::LadderStatus& status, con
 Saying SayMetrics(const LadderPass& pass, const crds::LadderStatus& status, const std::string& missing = "");
 Saying SayTier(const LadderPass& pass, const crds::LadderStatus& status, const core::Tier& tier);
 
+// Sayings by their conditions' types as conditions: the time of the last transition is kept from `before` where the
+// status is the same.
+std::vector<crds::Condition> DateConditions(const std::vector<std::pair<std::string, Saying>>& sayings,
+                                            const crds::Meta& meta, WallTime now,
+                                            const std::vector<crds::Condition>& before);
 // Sayings by their conditions' types, and one of each tier, as conditions: the time of the last transition is kept from
 // `before` where the status is the same.
 std::vector<crds::Condition> DateConditions(std::vector<std::pair<std::string, Saying>> sayings, const LadderPass& pass,

@@ -69,6 +69,7 @@ inline constexpr Endpoint kEndpoints[] = {{"", kPgBouncerWrites, kPgCatSplit},
 inline std::string AppSecret(const std::string& policy) { return policy + "-app"; }
 // Passwords of pgtier's own roles.
 inline std::string InternalSecret(const std::string& policy) { return policy + "-internal"; }
+inline constexpr char kSuperuserKey[] = "superuser";  // in it: the superuser's
 
 // The policy's authority with its private key; mounted nowhere.
 inline std::string AuthoritySecret(const std::string& policy) { return policy + "-ca"; }

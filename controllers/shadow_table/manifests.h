@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "controllers/shadow_table/database.h"
+#include "controllers/database/database.h"
 #include "controllers/shadow_table/resolve.h"
 #include "crds/shadow_table_policy.h"
 

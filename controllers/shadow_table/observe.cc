@@ -9,7 +9,6 @@
 #include "controllers/shadow_table/report.h"
 #include "controllers/shadow_table/resources.h"
 #include "lib/kube/json.h"
-#include "lib/postgres/sqlstate.h"
 
 namespace pgtier::controllers::shadow_table {
 namespace {
@@ -49,14 +48,9 @@ WorkerSeen FindWorker(const std::string& deployment, shadow::Tier tier, const Se
 // Of a connection or a statement that failed.
 void NoteTrouble(const Error& error, Seen& seen) {
   seen.error = error.message;
-  std::string_view state = postgres::SqlStateOf(error);
-  bool refused = state.starts_with("28") || error.code == Code::kUnauthenticated;
-  seen.reason = refused                                 ? "AccessRefused"
-                : error.code == Code::kPermissionDenied ? "PrivilegeMissing"
-                : state == "3D000"                      ? "DatabaseNotFound"
-                : error.code == Code::kUnavailable      ? "DatabaseUnreachable"
-                                                        : "DatabaseNotReady";
-  seen.needs_person = refused || error.code == Code::kPermissionDenied || state == "3D000";
+  DatabaseTrouble trouble = ExplainTrouble(error);
+  seen.reason = trouble.reason;
+  seen.needs_person = trouble.needs_person;
 }
 
 Status AskDatabase(const crds::ShadowTablePolicy& policy, const Resolved& resolved, Seen& seen, Deadline deadline,
@@ -104,7 +98,9 @@ Result<Seen> Observer::Observe(const crds::ShadowTablePolicy& policy, const Reso
                           ReadOwned(*client_, children_, kOwned, kShadowPolicyLabel, key, deadline, stop));
   seen.worker = FindWorker(NotifyWorker(policy.meta.name), shadow::Tier::kNotify, seen);
   seen.cdc = FindWorker(CdcWorker(policy.meta.name), shadow::Tier::kCdc, seen);
-  PGTIER_ASSIGN_OR_RETURN(seen.database, finder_.Find(policy, deadline, stop));
+  PGTIER_ASSIGN_OR_RETURN(seen.database,
+                          finder_.Find(key.namespace_, policy.spec.database_name, policy.spec.connection_secret,
+                                       policy.status.database, deadline, stop));
   if (seen.database.reason.empty()) {
     Status asked = AskDatabase(policy, resolved, seen, deadline, stop);
     if (!asked.has_value()) NoteTrouble(asked.error(), seen);

@@ -4,7 +4,7 @@
 
 #include <stop_token>
 
-#include "controllers/shadow_table/database.h"
+#include "controllers/database/database.h"
 #include "controllers/shadow_table/resolve.h"
 #include "controllers/shadow_table/seen.h"
 #include "lib/kube/object_cache.h"

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "controllers/shadow_table/database.h"
+#include "controllers/database/database.h"
 #include "core/ladder.h"
 #include "lib/kube/resource.h"
 #include "shadow/audit_events.h"

@@ -20,7 +20,7 @@ void PolicyServerTest::SetUp() {
   for (int tries = 0;; ++tries) {
     try {
       server().Kubectl({"wait", "--for=condition=Established", "crd/scaletierpolicies.pgtier.dev",
-                        "crd/shadowtablepolicies.pgtier.dev", "--timeout=30s"});
+                        "crd/shadowtablepolicies.pgtier.dev", "crd/sqlmigrations.pgtier.dev", "--timeout=30s"});
       break;
     } catch (const std::exception&) {
       if (tries == 20) throw;
@@ -29,7 +29,7 @@ void PolicyServerTest::SetUp() {
   }
   // Established a moment before it is served everywhere.
   const Deadline deadline = Soon();
-  for (const kube::Resource& resource : {kScaleTierPolicies, kShadowTablePolicies}) {
+  for (const kube::Resource& resource : {kScaleTierPolicies, kShadowTablePolicies, kSqlMigrations}) {
     while (!client()->List(resource, namespace_name(), {}, Soon()).has_value() && !deadline.Expired()) {
       SleepFor(std::chrono::milliseconds(50), {});
     }
@@ -44,8 +44,11 @@ nlohmann::json PolicyServerTest::Example(const std::string& name) const {
 }
 
 std::string PolicyServerTest::Refusal(const nlohmann::json& policy) {
-  bool shadow = policy["kind"] == kShadowTablePolicies.kind;
-  auto made = client()->Create(shadow ? kShadowTablePolicies : kScaleTierPolicies, policy, Soon());
+  kube::Resource resource = kScaleTierPolicies;
+  for (const kube::Resource& other : {kShadowTablePolicies, kSqlMigrations}) {
+    if (policy["kind"] == other.kind) resource = other;
+  }
+  auto made = client()->Create(resource, policy, Soon());
   return made.has_value() ? "" : made.error().message;
 }
 

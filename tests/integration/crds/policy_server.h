@@ -13,6 +13,8 @@ using controllers::scale_tier::kScaleTierPolicies;
 inline constexpr kube::Resource kShadowTablePolicies{crds::kGroup, crds::kVersion, "shadowtablepolicies",
                                                      "ShadowTablePolicy"};
 
+inline constexpr kube::Resource kSqlMigrations{crds::kGroup, crds::kVersion, "sqlmigrations", "SqlMigration"};
+
 class PolicyServerTest : public ApiServerTest {
  protected:
   // Installs the CRDs at the first use in this program.

@@ -111,6 +111,9 @@ TEST(BadInput, TheDocumentSaysWhatTheTablesSay) {
   Json shadow = tests::LoadYaml("tests/cases/crd/bad_shadow.yaml");
   wanted = Replace(wanted, "shadow-creates", Table(shadow["creates"]));
   wanted = Replace(wanted, "shadow-updates", Table(shadow["updates"]));
+  Json migration = tests::LoadYaml("tests/cases/crd/bad_migration.yaml");
+  wanted = Replace(wanted, "migration-creates", Table(migration["creates"]));
+  wanted = Replace(wanted, "migration-updates", Table(migration["updates"]));
   wanted = Replace(wanted, "external", TroubleTable(tests::LoadYaml("tests/cases/plan/external_trouble.yaml")["rows"]));
   wanted = Replace(wanted, "unavailable", FieldTable(tests::LoadYaml("tests/cases/plan/unavailable.yaml")["rows"]));
   if (std::getenv("PGTIER_UPDATE") != nullptr) std::ofstream(path) << wanted;
@@ -120,8 +123,9 @@ TEST(BadInput, TheDocumentSaysWhatTheTablesSay) {
 // A reason that no source says any more must leave the document.
 TEST(BadInput, EachReasonThatIsNamedIsSaidSomewhere) {
   std::string sources;
-  for (const char* folder : {"controllers/ladder", "controllers/scale_tier", "controllers/shadow_table", "core",
-                             "lib/observe", "lib/http"}) {
+  for (const char* folder :
+       {"controllers/database", "controllers/ladder", "controllers/scale_tier", "controllers/shadow_table",
+        "controllers/sql_migration", "migrations", "core", "lib/observe", "lib/http"}) {
     for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(PGTIER_SOURCE_DIR) / folder)) {
       sources += ReadText(entry.path());
     }

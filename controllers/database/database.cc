@@ -1,4 +1,4 @@
-#include "controllers/shadow_table/database.h"
+#include "controllers/database/database.h"
 
 #include <charconv>
 
@@ -9,13 +9,10 @@
 #include "controllers/scale_tier/observe_external.h"
 #include "controllers/scale_tier/observe_postgres.h"
 #include "lib/base/sha256.h"
+#include "lib/postgres/sqlstate.h"
 
-namespace pgtier::controllers::shadow_table {
+namespace pgtier::controllers {
 namespace {
-
-constexpr int kPostgresPort = 5432;
-// What is read after a lock has to be newer than the lock, whatever the database's default is.
-constexpr const char* kReadCommitted = " -c default_transaction_isolation=read\\ committed";
 
 // One role serves the workers of every policy of a server, so every policy must come to the same password. It tells
 // nothing of the administrator's, and who may read it may read that one too: both stand in Secrets of one namespace.
@@ -41,11 +38,19 @@ Database Unusable(const Error& error) {
 
 }  // namespace
 
-Result<Database> DatabaseFinder::Find(const crds::ShadowTablePolicy& policy, Deadline deadline,
+DatabaseTrouble ExplainTrouble(const Error& error) {
+  std::string_view state = postgres::SqlStateOf(error);
+  if (state.starts_with("28") || error.code == Code::kUnauthenticated) return {"AccessRefused", true};
+  if (error.code == Code::kPermissionDenied) return {"PrivilegeMissing", true};
+  if (state == "3D000") return {"DatabaseNotFound", true};
+  return {error.code == Code::kUnavailable ? "DatabaseUnreachable" : "DatabaseNotReady", false};
+}
+
+Result<Database> DatabaseFinder::Find(const std::string& namespace_, const std::string& policy,
+                                      const std::string& secret, const std::string& known, Deadline deadline,
                                       const std::stop_token& stop) {
-  const std::string& namespace_ = policy.meta.namespace_;
-  if (policy.spec.database_name.empty()) return OfSecret(namespace_, policy.spec.connection_secret, deadline, stop);
-  return OfPolicy({namespace_, policy.spec.database_name}, policy.status.database, deadline, stop);
+  if (policy.empty()) return OfSecret(namespace_, secret, deadline, stop);
+  return OfPolicy({namespace_, policy}, known, deadline, stop);
 }
 
 Result<Database> DatabaseFinder::OfPolicy(const kube::ObjectKey& key, const std::string& known, Deadline deadline,
@@ -86,10 +91,14 @@ Result<Database> DatabaseFinder::OfPolicy(const kube::ObjectKey& key, const std:
   scale_tier::Peer peer = scale_tier::PeerOf(*primary, credentials);
   Database database;
   database.admin = scale_tier::ConnectTo(peer, credentials.AsSuperuser(), name);
-  database.admin.options += kReadCommitted;
   database.monitor = scale_tier::ConnectTo(peer, credentials.AsMonitor(), name);
-  database.worker = {own, kPostgresPort, primary->encrypted ? "verify-full" : "prefer", credentials.tls.Trust(),
-                     WorkerPassword(credentials.superuser)};
+  database.worker = {own,
+                     scale_tier::kPostgresPort,
+                     primary->encrypted ? "verify-full" : "prefer",
+                     credentials.tls.Trust(),
+                     WorkerPassword(credentials.superuser),
+                     scale_tier::InternalSecret(key.name),
+                     scale_tier::kSuperuserKey};
   return database;
 }
 
@@ -114,8 +123,9 @@ Result<Database> DatabaseFinder::OfExternal(const crds::ScaleTierPolicy& of, Dea
   };
   Database database;
   database.admin = connect(access.admin);
-  database.worker = {external.host, external.port, external.ssl_mode, access.ca_pem,
-                     WorkerPassword(access.admin.password)};
+  database.worker = {
+      external.host,         external.port, external.ssl_mode, access.ca_pem, WorkerPassword(access.admin.password),
+      external.admin_secret, "password"};
   if (access.own_monitor) {
     database.monitor = connect(access.monitor);
   } else {
@@ -145,7 +155,7 @@ Result<Database> DatabaseFinder::OfSecret(const std::string& namespace_, const s
     *field = text(key);
     if (field->empty()) return Unusable("SecretIncomplete", "Secret " + secret + " has no key " + key, true);
   }
-  admin.port = kPostgresPort;
+  admin.port = scale_tier::kPostgresPort;
   if (std::string port = text("port"); !port.empty()) {
     auto [end, wrong] = std::from_chars(port.data(), port.data() + port.size(), admin.port);
     if (wrong != std::errc() || end != port.data() + port.size() || admin.port < 1 || admin.port > 65535) {
@@ -166,8 +176,9 @@ Result<Database> DatabaseFinder::OfSecret(const std::string& namespace_, const s
   }
   admin.address = *address;
   admin.application_name = "pgtier-operator";
-  admin.options = std::string("-c search_path=pg_catalog") + kReadCommitted;
-  database.worker = {admin.host, admin.port, admin.ssl_mode, admin.ssl_root_pem, WorkerPassword(admin.password)};
+  admin.options = postgres::kOwnSettings;
+  database.worker = {admin.host, admin.port, admin.ssl_mode, admin.ssl_root_pem, WorkerPassword(admin.password),
+                     secret,     "password"};
   if (text("monitor-username").empty()) {
     database.no_monitor = "MonitorSecretMissing: sql triggers run as monitor-username and monitor-password of Secret " +
                           secret + "; add these keys";
@@ -179,4 +190,4 @@ Result<Database> DatabaseFinder::OfSecret(const std::string& namespace_, const s
   return database;
 }
 
-}  // namespace pgtier::controllers::shadow_table
+}  // namespace pgtier::controllers

@@ -1,4 +1,4 @@
-// The Postgres that holds a policy's tables: how the operator and the workers reach it.
+// The Postgres that a resource names: how the operator, and what it runs in pods, reach it.
 #pragma once
 
 #include <functional>
@@ -9,20 +9,21 @@
 
 #include "controllers/scale_tier/external.h"
 #include "crds/scale_tier_policy.h"
-#include "crds/shadow_table_policy.h"
 #include "lib/kube/client.h"
 #include "lib/kube/object_cache.h"
 #include "lib/postgres/connection.h"
 
-namespace pgtier::controllers::shadow_table {
+namespace pgtier::controllers {
 
-// What a worker's configuration says of the server.
+// What the configuration of a program in a pod says of the server.
 struct WorkerPeer {
   std::string host;
   int port = 5432;
   std::string ssl_mode;
   std::string ca_pem;    // With verify-ca and verify-full.
   std::string password;  // Of every worker's role on this server: drawn from the administrator's, see decision 0043.
+  // Where the administrator's own password stands, for pods that act as they: a Secret of the namespace, and its key.
+  std::string admin_secret = {}, admin_key = {};
 };
 
 struct Database {
@@ -41,6 +42,13 @@ struct Database {
 // How status names it: "kyoyu-primary.data.svc:5432/kyoyu".
 std::string PlaceOf(const Database& database);
 
+// What a connection or statement that failed means for whoever named the database.
+struct DatabaseTrouble {
+  std::string reason;  // PascalCase, of a condition.
+  bool needs_person = false;
+};
+DatabaseTrouble ExplainTrouble(const Error& error);
+
 class DatabaseFinder {
  public:
   using ScaleTierLookup = std::function<std::shared_ptr<const crds::ScaleTierPolicy>(const kube::ObjectKey&)>;
@@ -50,11 +58,13 @@ class DatabaseFinder {
   DatabaseFinder(kube::Client* client, kube::ObjectCache* children, ScaleTierLookup lookup, scale_tier::HostCheck check)
       : client_(client), children_(children), lookup_(std::move(lookup)), check_(std::move(check)) {}
 
-  // Errors: the API server could not be asked.
-  Result<Database> Find(const crds::ShadowTablePolicy& policy, Deadline deadline, const std::stop_token& stop);
+  // The database of ScaleTierPolicy `policy`, or where that is empty the one that Secret `secret` tells of. `known`:
+  // the place where it was, as far as the resource that asks has noted one; else empty. Errors: the API server could
+  // not be asked.
+  Result<Database> Find(const std::string& namespace_, const std::string& policy, const std::string& secret,
+                        const std::string& known, Deadline deadline, const std::stop_token& stop);
 
  private:
-  // `known`: status.database of the policy that asks.
   Result<Database> OfPolicy(const kube::ObjectKey& key, const std::string& known, Deadline deadline,
                             const std::stop_token& stop);
   Result<Database> OfExternal(const crds::ScaleTierPolicy& of, Deadline deadline, const std::stop_token& stop);
@@ -67,4 +77,4 @@ class DatabaseFinder {
   scale_tier::HostCheck check_;
 };
 
-}  // namespace pgtier::controllers::shadow_table
+}  // namespace pgtier::controllers
