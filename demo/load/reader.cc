@@ -64,7 +64,7 @@ bool Reader::RunQuery(QueryType type) {
   MonoTime end = std::chrono::steady_clock::now();
   recorder_.QueryEnds(type, end - start, rows.has_value() ? Status() : Status(rows.error()));
   if (!rows.has_value()) return false;
-  gap_.SuccessAt(end);
+  gap_.SuccessAt(end, Name(type));
   metrics_.Query(type, end - start, rows->size());
   if (type == QueryType::kSearch) NoteSimilarity(*rows);
   return true;

@@ -8,6 +8,9 @@ namespace pgtier::load {
 namespace {
 
 constexpr size_t kMaxSamples = 5;
+// A summary names so many stalls, of those that a person would notice.
+constexpr size_t kMaxStalls = 20;
+constexpr Duration kStall = std::chrono::milliseconds(500);
 
 }  // namespace
 
@@ -71,9 +74,16 @@ void Recorder::ConnectFailed(const Error& error) {
   Count(error);
 }
 
-void Recorder::Gap(Duration gap) {
+void Recorder::Gap(Duration gap, const std::string& what) {
   std::lock_guard lock(mutex_);
   totals_.longest_gap = std::max(totals_.longest_gap, gap);
+  std::vector<Stall>& stalls = totals_.stalls;
+  if (gap < kStall || (stalls.size() == kMaxStalls && gap <= stalls.back().took)) return;
+  if (stalls.size() == kMaxStalls) stalls.pop_back();
+  auto shorter = [&](const Stall& stall) { return stall.took < gap; };
+  auto at = std::find_if(stalls.begin(), stalls.end(), shorter);
+  stalls.insert(
+      at, Stall{std::chrono::system_clock::now() - std::chrono::duration_cast<WallTime::duration>(gap), gap, what});
 }
 
 Window Recorder::TakeWindow() {
@@ -92,7 +102,7 @@ Totals Recorder::totals() const {
 }
 
 GapWatch::~GapWatch() {
-  if (waiting_) recorder_.Gap(std::chrono::steady_clock::now() - since_);
+  if (waiting_) recorder_.Gap(std::chrono::steady_clock::now() - since_, "cut off by the run's end");
 }
 
 }  // namespace pgtier::load

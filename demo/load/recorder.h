@@ -26,6 +26,13 @@ struct Window {
   int64_t events = 0;    // acknowledged
 };
 
+// A connection that went without success for long.
+struct Stall {
+  WallTime began{};
+  Duration took{0};
+  std::string what;  // "query", "flush", "decision: begin 3, insert 840, commit 1210 ms"
+};
+
 struct Totals {
   int64_t queries = 0, queries_failed = 0;
   int64_t flushes = 0, flushes_failed = 0;
@@ -40,6 +47,7 @@ struct Totals {
   LatencyHistogram flush;
   std::map<std::string, int64_t> errors;  // by SQLSTATE or code
   std::vector<std::string> samples;       // the first few messages
+  std::vector<Stall> stalls;              // the longest, longest first
 
   // Anything that the application would have seen fail.
   [[nodiscard]] int64_t Failed() const { return queries_failed + flushes_failed + decisions_failed + connects_failed; }
@@ -56,8 +64,8 @@ class Recorder {
   void DecisionEnds(Duration latency, const Status& outcome);
   void ConnectFailed(const Error& error);
   // How long a connection went without success: from the first attempt after one success to the next success (or the
-  // run's end).
-  void Gap(Duration gap);
+  // run's end), which is now. `what` succeeded then.
+  void Gap(Duration gap, const std::string& what);
 
   Window TakeWindow();
   [[nodiscard]] Totals totals() const;
@@ -83,8 +91,9 @@ class GapWatch {
     if (!waiting_) since_ = now;
     waiting_ = true;
   }
-  void SuccessAt(MonoTime now) {
-    if (waiting_) recorder_.Gap(now - since_);
+  // `what` is the work that succeeded.
+  void SuccessAt(MonoTime now, const std::string& what) {
+    if (waiting_) recorder_.Gap(now - since_, what);
     waiting_ = false;
   }
 

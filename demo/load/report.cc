@@ -25,6 +25,14 @@ Json Percentiles(const LatencyHistogram& latencies) {
           {"max_ms", Milliseconds(latencies.max())}};
 }
 
+Json Stalls(const std::vector<Stall>& stalls) {
+  Json list = Json::array();
+  for (const Stall& stall : stalls) {
+    list.push_back({{"began", FormatMicroTime(stall.began)}, {"ms", Milliseconds(stall.took)}, {"what", stall.what}});
+  }
+  return list;
+}
+
 bool Balanced(int64_t acknowledged, int64_t unknown, int64_t in_table) {
   return acknowledged <= in_table && in_table <= acknowledged + unknown;
 }
@@ -67,6 +75,7 @@ std::string Summary(const std::string& run_id, WallTime started, WallTime ended,
                   {"longest_query_ms", Milliseconds(totals.longest_query)},
                   {"longest_flush_ms", Milliseconds(totals.longest_flush)},
                   {"longest_gap_ms", Milliseconds(totals.longest_gap)},
+                  {"stalls", Stalls(totals.stalls)},
                   {"latency", Percentiles(totals.all)},
                   {"latency_by_type", by_type},
                   {"flush_latency", Percentiles(totals.flush)},

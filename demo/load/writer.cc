@@ -94,7 +94,7 @@ void Writer::Flush() {
   recorder_.FlushEnds(static_cast<int64_t>(buffer_.size()), end - start, outcome);
   metrics_.BufferChanged(-static_cast<int64_t>(buffer_.size()));
   if (outcome.has_value()) {
-    gap_.SuccessAt(end);
+    gap_.SuccessAt(end, "flush");
     metrics_.Flush(agent_, buffer_.by_type(), end - start);
   } else {
     std::string state(postgres::SqlStateOf(outcome.error()));
@@ -117,22 +117,34 @@ void Writer::Decide() {
   MonoTime start = std::chrono::steady_clock::now();
   gap_.AttemptAt(start);
   postgres::Connection* connection = session_.Get(options_.query_timeout);
+  std::string steps;
   Status outcome = connection == nullptr ? Status(MakeError(Code::kUnavailable, "no connection for a decision"))
-                                         : InsertDecision(*connection);
+                                         : InsertDecision(*connection, &steps);
   MonoTime end = std::chrono::steady_clock::now();
   recorder_.DecisionEnds(end - start, outcome);
-  if (outcome.has_value()) gap_.SuccessAt(end);
+  if (outcome.has_value()) gap_.SuccessAt(end, "decision: " + steps);
 }
 
-Status Writer::InsertDecision(postgres::Connection& connection) {
+Status Writer::InsertDecision(postgres::Connection& connection, std::string* steps) {
   Deadline deadline = Deadline::After(options_.query_timeout);
+  MonoTime last = std::chrono::steady_clock::now();
+  auto note = [&](const char* step) {
+    MonoTime now = std::chrono::steady_clock::now();
+    *steps += step + std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(now - last).count());
+    last = now;
+  };
   PGTIER_ASSIGN_OR_RETURN(auto transaction, postgres::Transaction::Begin(connection, deadline));
+  note("begin ");
   // Worth more than events: durable before it is acknowledged, whatever the server's default is.
   PGTIER_RETURN_IF_ERROR(connection.Execute("SET LOCAL synchronous_commit = on", deadline));
   PGTIER_RETURN_IF_ERROR(
       connection.Query("INSERT INTO decisions (agent_id, run_id, outcome, embedding) VALUES ($1, $2, $3, $4::vector)",
                        {agent_, run_id_, kOutcomes[random_() % kOutcomes.size()], RandomEmbedding(random_)}, deadline));
-  return transaction.Commit(deadline);
+  note(", insert ");
+  PGTIER_RETURN_IF_ERROR(transaction.Commit(deadline));
+  note(", commit ");
+  *steps += " ms";
+  return {};
 }
 
 }  // namespace pgtier::load

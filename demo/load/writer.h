@@ -48,7 +48,8 @@ class Writer {
   void Flush();
   Status Copy(postgres::Connection& connection);
   void Decide();
-  Status InsertDecision(postgres::Connection& connection);
+  // `steps` becomes how long each took: "begin 3, insert 84, commit 12 ms".
+  Status InsertDecision(postgres::Connection& connection, std::string* steps);
 
   const LoadOptions& options_;
   std::string agent_, run_id_;

@@ -54,15 +54,25 @@ TEST(GapWatch, MeasuresFromTheFirstAttemptToTheNextSuccess) {
   {
     GapWatch watch(recorder);
     watch.AttemptAt(zero);
-    watch.SuccessAt(zero + milliseconds(10));
+    watch.SuccessAt(zero + milliseconds(10), "flush");
     EXPECT_EQ(recorder.totals().longest_gap, milliseconds(10));
     // Thinking time between two attempts is no gap; two failed attempts are.
     watch.AttemptAt(zero + milliseconds(5000));
     watch.AttemptAt(zero + milliseconds(5200));
-    watch.SuccessAt(zero + milliseconds(5300));
+    watch.SuccessAt(zero + milliseconds(5300), "flush");
   }
   EXPECT_EQ(recorder.totals().longest_gap, milliseconds(300));
   EXPECT_EQ(recorder.totals().LongestStall(), milliseconds(300));
+}
+
+TEST(Recorder, KeepsTheLongestStallsOfThoseThatCount) {
+  Recorder recorder;
+  recorder.Gap(milliseconds(499), "too short");
+  for (int i = 0; i < 30; ++i) recorder.Gap(milliseconds(500 + (i * 7) % 30), std::to_string((i * 7) % 30));
+  std::vector<Stall> stalls = recorder.totals().stalls;
+  ASSERT_EQ(stalls.size(), 20);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(stalls[i].what, std::to_string(29 - i));
+  EXPECT_LT(stalls.front().began, std::chrono::system_clock::now() - milliseconds(500));
 }
 
 TEST(GapWatch, CountsAGapThatTheRunsEndCutsOff) {
