@@ -14,7 +14,8 @@ std::optional<int> ParseFlags(int argc, char** argv, Flags& flags) {
       ->capture_default_str();
   app.add_option("--lease-name", flags.lease_name, "Name of the Lease that the leader holds")->capture_default_str();
   app.add_option("--lease-namespace", flags.lease_namespace, "Its namespace; the pod's own when absent");
-  app.add_option("--listen-address", flags.listen_address, "Where /metrics, /healthz and /readyz are served")
+  app.add_option("--listen-address", flags.listen_address,
+                 "Where /metrics, /healthz and /readyz are served; :: is every address, of IPv4 too")
       ->capture_default_str();
   app.add_option("--port", flags.port, "Port of these; 0 takes any free one")->capture_default_str();
   app.add_option("--workers", flags.workers, "Policies worked on at once")

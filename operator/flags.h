@@ -14,7 +14,7 @@ struct Flags {
   bool leader_elect = true;
   std::string lease_name = "pgtier-operator";
   std::string lease_namespace;  // Empty: the pod's own.
-  std::string listen_address = "0.0.0.0";
+  std::string listen_address = "::";
   uint16_t port = 8080;
   int workers = 16;
   std::vector<std::string> allow_hosts;

@@ -26,7 +26,7 @@ struct Config {
   std::string publication;
   int64_t spill_memory = 16LL << 20;  // bytes
   std::string spill_directory;
-  std::string listen_address = "0.0.0.0";
+  std::string listen_address = "::";
   uint16_t listen_port = 8080;
 };
 

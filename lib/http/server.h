@@ -12,17 +12,18 @@
 
 namespace pgtier::http {
 
-// Answers a GET of one path. Runs on an I/O thread, so it must not block; an empty content type means text/plain.
+// Answers a GET of one path. Runs on the server's one thread, so it must not block; an empty content type means
+// text/plain.
 using Handler = std::function<Response()>;
 
 class Server {
  public:
-  // Listens on `address` (IPv4: the library knows no other) and `port`, 0 for any free one. `handlers` by exact path;
-  // other paths get 404, other methods 405. Errors: kUnavailable: the address can not be bound; kInvalidArgument: not
-  // IPv4.
+  // Listens on `address` and `port`, 0 for any free one. The address "::" is all of IPv6 and IPv4, or all of IPv4 on a
+  // machine without the other. `handlers` by exact path; other paths get 404, other methods 405. Each connection is
+  // closed after its answer. Errors: kUnavailable: the address can not be bound; kInvalidArgument: no address.
   static Result<std::unique_ptr<Server>> Start(const std::string& address, uint16_t port,
                                                std::map<std::string, Handler> handlers);
-  // Stops listening; waits for answers under way.
+  // Stops listening; answers under way are cut off.
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
