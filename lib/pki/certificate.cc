@@ -6,6 +6,7 @@
 #include <array>
 #include <ctime>
 
+#include "lib/base/sha256.h"
 #include "lib/pki/openssl.h"
 
 namespace pgtier::pki {
@@ -49,16 +50,12 @@ std::string SubjectOf(const X509* certificate) {
 }
 
 std::string FingerprintOf(const X509* certificate) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned int length = 0;
-  X509_digest(certificate, EVP_sha256(), digest.data(), &length);
-  static constexpr char kHex[] = "0123456789abcdef";
-  std::string text;
-  for (unsigned int i = 0; i < length; ++i) {
-    text += kHex[digest[i] >> 4];
-    text += kHex[digest[i] & 15];
-  }
-  return text;
+  unsigned char* bytes = nullptr;
+  int size = i2d_X509(certificate, &bytes);
+  if (size < 0) return "";
+  std::string fingerprint = Sha256Hex({reinterpret_cast<char*>(bytes), static_cast<size_t>(size)});
+  OPENSSL_free(bytes);
+  return fingerprint;
 }
 
 }  // namespace

@@ -5,9 +5,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <array>
+#include <algorithm>
 #include <utility>
 
+#include "lib/base/sha256.h"
 #include "lib/postgres/connection_impl.h"
 #include "lib/postgres/sqlstate.h"
 
@@ -234,17 +235,13 @@ std::string Connection::ServerCertificate() const {
   auto* ssl = static_cast<SSL*>(PQsslStruct(impl_->conn, "OpenSSL"));
   X509* certificate = ssl == nullptr ? nullptr : SSL_get1_peer_certificate(ssl);
   if (certificate == nullptr) return "";
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned int length = 0;
-  X509_digest(certificate, EVP_sha256(), digest.data(), &length);
+  unsigned char* bytes = nullptr;
+  int size = i2d_X509(certificate, &bytes);
   X509_free(certificate);
-  static constexpr char kHex[] = "0123456789abcdef";
-  std::string text;
-  for (unsigned int i = 0; i < length; ++i) {
-    text += kHex[digest[i] >> 4];
-    text += kHex[digest[i] & 15];
-  }
-  return text;
+  std::string_view der(reinterpret_cast<char*>(bytes), static_cast<size_t>(std::max(size, 0)));
+  std::string fingerprint = size > 0 ? Sha256Hex(der) : "";
+  OPENSSL_free(bytes);
+  return fingerprint;
 }
 
 void Connection::Close() { impl_->Break(); }

@@ -1,8 +1,6 @@
 // A server that misbehaves on purpose: each connection runs a script on plain sockets.
 #pragma once
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -13,10 +11,11 @@
 #include <functional>
 #include <list>
 #include <mutex>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
+
+#include "tests/fake/loopback.h"
 
 namespace pgtier::fake {
 
@@ -116,34 +115,20 @@ class FaultServer {
  public:
   using Script = std::function<void(FaultConnection&)>;
 
-  explicit FaultServer(Script script) : script_(std::move(script)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof(address);
-    auto* generic = reinterpret_cast<sockaddr*>(&address);
-    listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (listener_ < 0 || bind(listener_, generic, length) != 0 || listen(listener_, 64) != 0 ||
-        getsockname(listener_, generic, &length) != 0) {
-      throw std::runtime_error("fault server: no port");
-    }
-    port_ = ntohs(address.sin_port);
-    acceptor_ = std::thread([this] { Accept(); });
-  }
+  explicit FaultServer(Script script) : script_(std::move(script)), acceptor_([this] { Accept(); }) {}
 
   ~FaultServer() {
     stopping_ = true;
-    shutdown(listener_, SHUT_RDWR);
+    listener_.Stop();
     acceptor_.join();
-    close(listener_);
     for (auto& session : sessions_) session.connection.Shutdown();
     for (auto& session : sessions_) session.thread.join();
   }
   FaultServer(const FaultServer&) = delete;
   FaultServer& operator=(const FaultServer&) = delete;
 
-  [[nodiscard]] std::string url() const { return "http://127.0.0.1:" + std::to_string(port_); }
-  [[nodiscard]] uint16_t port() const { return port_; }
+  [[nodiscard]] std::string url() const { return "http://127.0.0.1:" + std::to_string(port()); }
+  [[nodiscard]] uint16_t port() const { return listener_.port(); }
   [[nodiscard]] int connections() const { return accepted_; }
 
  private:
@@ -155,7 +140,7 @@ class FaultServer {
 
   void Accept() {
     while (!stopping_) {
-      const int descriptor = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+      const int descriptor = listener_.Accept();
       if (descriptor < 0) continue;
       Session& session = sessions_.emplace_back(descriptor, accepted_++);
       session.thread = std::thread([this, &session] {
@@ -166,8 +151,7 @@ class FaultServer {
   }
 
   const Script script_;
-  int listener_ = -1;
-  uint16_t port_ = 0;
+  const LoopbackListener listener_;
   std::atomic<bool> stopping_ = false;
   std::atomic<int> accepted_ = 0;
   std::list<Session> sessions_;  // the acceptor's until it has ended

@@ -2,8 +2,6 @@
 // was asked. One connection at a time.
 #pragma once
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -12,9 +10,10 @@
 
 #include <memory>
 #include <mutex>
-#include <stdexcept>
 #include <string>
 #include <thread>
+
+#include "tests/fake/loopback.h"
 
 namespace pgtier::fake {
 
@@ -23,29 +22,17 @@ class TlsServer {
   // Every answer is 200 with `body`.
   explicit TlsServer(std::string body) : body_(std::move(body)), context_(SSL_CTX_new(TLS_server_method())) {
     MakeCertificate();
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof(address);
-    auto* generic = reinterpret_cast<sockaddr*>(&address);
-    listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (listener_ < 0 || bind(listener_, generic, length) != 0 || listen(listener_, 8) != 0 ||
-        getsockname(listener_, generic, &length) != 0) {
-      throw std::runtime_error("TLS server: no port");
-    }
-    port_ = ntohs(address.sin_port);
     acceptor_ = std::jthread([this] { Accept(); });
   }
   ~TlsServer() {
-    shutdown(listener_, SHUT_RDWR);
+    listener_.Stop();
     acceptor_.join();
-    close(listener_);
     SSL_CTX_free(context_);
   }
   TlsServer(const TlsServer&) = delete;
   TlsServer& operator=(const TlsServer&) = delete;
 
-  [[nodiscard]] std::string url() const { return "https://127.0.0.1:" + std::to_string(port_); }
+  [[nodiscard]] std::string url() const { return "https://127.0.0.1:" + std::to_string(listener_.port()); }
   // Its certificate, which is its own CA.
   [[nodiscard]] const std::string& ca_pem() const { return ca_pem_; }
   // The last request's head; empty: none came through.
@@ -85,7 +72,7 @@ class TlsServer {
 
   void Accept() {
     while (true) {
-      int descriptor = accept(listener_, nullptr, nullptr);
+      int descriptor = listener_.Accept();
       if (descriptor < 0) return;
       timeval patience{5, 0};
       setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
@@ -118,8 +105,7 @@ class TlsServer {
   const std::string body_;
   SSL_CTX* context_;
   std::string ca_pem_;
-  int listener_ = -1;
-  uint16_t port_ = 0;
+  const LoopbackListener listener_;
   std::mutex mutex_;
   std::string asked_;
   std::jthread acceptor_;
