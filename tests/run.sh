@@ -41,6 +41,7 @@ unit_and_integration() {
   compile dev
   step "unit and integration tests"
   [[ -n ${PGTIER_PGCAT:-} ]] || echo "the tests of a local PgCat are skipped: PGTIER_PGCAT names no program"
+  [[ -n ${PGTIER_CITUS_PORT:-} ]] || echo "the test of a real Citus is skipped: PGTIER_CITUS_PORT names no server"
   run_tests --preset dev -LE e2e
   step "compile (asan)"
   compile asan

@@ -70,7 +70,14 @@ findings(place, code, message, cure, blocks) AS (
     SELECT 1 FROM pg_opclass o JOIN pg_am ON pg_am.oid = o.opcmethod
     WHERE pg_am.amname = 'hash' AND o.opcdefault
       AND (o.opcintype = base.oid OR EXISTS (
-        SELECT 1 FROM pg_cast WHERE castsource = base.oid AND casttarget = o.opcintype AND castmethod = 'b')))
+        SELECT 1 FROM pg_cast WHERE castsource = base.oid AND casttarget = o.opcintype AND castmethod = 'b'
+          AND castcontext = 'i')))
+  UNION ALL
+  SELECT place, 'ColumnCollation',
+         format('%s.%s compares by %s, under which texts that differ may be equal, and Citus hashes them apart', name,
+                column_name, c.collname),
+         format('give %s a deterministic collation', column_name), true
+  FROM found JOIN pg_collation c ON c.oid = attcollation WHERE NOT c.collisdeterministic
   UNION ALL
   SELECT place, 'UniqueKeyLacksColumn',
          format('unique key %s of %s (%s) lacks %s: no shard can check it alone', i.indexrelid::regclass, name,
@@ -160,9 +167,9 @@ findings(place, code, message, cure, blocks) AS (
     SELECT 1 FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = found.oid AND c.relkind = 'p')
   UNION ALL
   SELECT place, 'SequenceTooSmall',
-         format('%s.%s draws from a sequence and is %s: workers draw numbers that only bigint holds', name, a.attname,
-                format_type(a.atttypid, a.atttypmod)),
-         format('ALTER TABLE %s ALTER COLUMN %I TYPE bigint', found.oid::regclass, a.attname), true
+         format('%s.%s draws from a sequence and is %s: workers draw numbers that only bigint holds, so rows come by the '
+                'coordinator alone', name, a.attname, format_type(a.atttypid, a.atttypmod)),
+         format('ALTER TABLE %s ALTER COLUMN %I TYPE bigint', found.oid::regclass, a.attname), false
   FROM found JOIN pg_attribute a ON a.attrelid = found.oid AND a.attnum > 0 AND NOT a.attisdropped
   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
   WHERE a.atttypid IN ('int2'::regtype, 'int4'::regtype)

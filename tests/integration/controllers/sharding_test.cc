@@ -3,7 +3,10 @@
 
 #include <gmock/gmock.h>
 
+#include <cstdlib>
+
 #include "tests/integration/postgres/shared_server.h"
+#include "tests/support/yaml.h"
 
 namespace pgtier::testing {
 namespace {
@@ -146,6 +149,80 @@ TEST_F(CitusPreflight, TakesEveryTypeThatHashes) {
       "  f int[] NOT NULL, g numeric NOT NULL, h timestamptz NOT NULL); ALTER TABLE t REPLICA IDENTITY FULL");
   for (const char* column : {"a", "b", "c", "d", "e", "f", "g", "h"}) {
     EXPECT_THAT(Codes({{"t", column, ""}}), IsEmpty()) << column;
+  }
+}
+
+std::vector<crds::DistributedTable> TablesOf(const nlohmann::json& row) {
+  std::vector<crds::DistributedTable> tables;
+  for (const nlohmann::json& table : row["tables"]) {
+    tables.push_back({table["name"], table["column"], table.value("colocateWith", "")});
+  }
+  return tables;
+}
+
+TEST_F(CitusPreflight, SaysOfEachTableWhatTheTableSays) {
+  nlohmann::json file = pgtier::tests::LoadYaml("tests/cases/citus/preflight.yaml");
+  ASSERT_GT(file["rows"].size(), 50U);
+  for (const nlohmann::json& row : file["rows"]) {
+    SCOPED_TRACE(row["name"].get<std::string>());
+    Run("DROP SCHEMA public CASCADE; CREATE SCHEMA public; DROP PUBLICATION IF EXISTS p");
+    Run(row["setup"]);
+    std::vector<std::string> blocks;
+    std::vector<std::string> notes;
+    for (const Finding& finding : Find(TablesOf(row))) (finding.blocks ? blocks : notes).push_back(finding.code);
+    EXPECT_EQ(nlohmann::json(blocks), row["blocks"]);
+    EXPECT_EQ(nlohmann::json(notes), row["notes"]);
+  }
+}
+
+// The same tables given to a real Citus: what the preflight lets through it takes, and what it refuses the preflight
+// has named. A build of Citus is nothing that pgtier ships.
+TEST(RealCitus, DoesWhatThePreflightForetells) {
+  const char* port = std::getenv("PGTIER_CITUS_PORT");
+  if (port == nullptr) {
+    GTEST_SKIP() << "PGTIER_CITUS_PORT names no Postgres with Citus on 127.0.0.1 (superuser postgres, no password, in "
+                    "shared_preload_libraries); CONTRIBUTING.md says how one is built";
+  }
+  postgres::ConnectOptions options;
+  options.host = "127.0.0.1";
+  options.port = std::stoi(port);
+  options.user = "postgres";
+  options.database = "postgres";
+  auto run = [&](const std::string& database, const std::string& sql) -> Status {
+    options.database = database;
+    PGTIER_ASSIGN_OR_RETURN(auto connection, postgres::Connection::Open(options, Soon()));
+    auto done = connection.Execute(sql, Soon());
+    return done.has_value() ? Status() : Status(done.error());
+  };
+  nlohmann::json file = pgtier::tests::LoadYaml("tests/cases/citus/preflight.yaml");
+  for (const nlohmann::json& row : file["rows"]) {
+    SCOPED_TRACE(row["name"].get<std::string>());
+    ASSERT_TRUE(run("postgres", "DROP DATABASE IF EXISTS pgtier_preflight WITH (FORCE)").has_value());
+    ASSERT_TRUE(run("postgres", "CREATE DATABASE pgtier_preflight").has_value());
+    ASSERT_TRUE(run("pgtier_preflight", "CREATE EXTENSION citus").has_value());
+    std::string node = "'127.0.0.1', " + std::string(port);
+    ASSERT_TRUE(run("pgtier_preflight", "SELECT citus_set_coordinator_host(" + node +
+                                            "); SELECT citus_set_node_property(" + node + ", 'shouldhaveshards', true)")
+                    .has_value());
+    ASSERT_TRUE(run("pgtier_preflight", row["setup"]).has_value());
+    auto found = PreflightCitus(options, {3, TablesOf(row)}, Soon(), {});
+    ASSERT_TRUE(found.has_value()) << found.error().message;
+    std::vector<std::string> blocks;
+    for (const Finding& finding : *found) {
+      if (finding.blocks) blocks.push_back(finding.code);
+    }
+    EXPECT_EQ(nlohmann::json(blocks), row["blocks"]) << "CitusNotInstalled is none of it";
+    std::string refused;
+    for (const crds::DistributedTable& table : TablesOf(row)) {
+      std::string with = table.colocate_with.empty() ? "none" : table.colocate_with;
+      Status made =
+          run("pgtier_preflight", "SET citus.shard_count = 4; SELECT create_distributed_table('" + table.name + "', '" +
+                                      table.column + "', colocate_with => '" + with + "')");
+      if (!made.has_value() && refused.empty()) refused = made.error().message;
+    }
+    EXPECT_EQ(!refused.empty(), row["citus"] == "refuses") << refused;
+    bool as_strict = !row.contains("although");
+    EXPECT_TRUE(!as_strict || refused.empty() == blocks.empty()) << refused;
   }
 }
 
