@@ -3,7 +3,7 @@
 //   operator_bench <pgtier-operator> <folder for operator.json and the operator's log>
 //
 // PGTIER_BENCH_POLICIES (2000), PGTIER_BENCH_INTERVAL (metrics.interval of the policies; absent: the default, 15 s),
-// PGTIER_BENCH_REST (seconds at rest, 60), PGTIER_BENCH_WORKERS (the operator's --workers), PGTIER_BENCH_PARTS (some of
+// PGTIER_BENCH_REST (seconds at rest, 300), PGTIER_BENCH_WORKERS (the operator's --workers), PGTIER_BENCH_PARTS (some of
 // idle,unrelated,policies,soak; absent: all). Ends with 1 only where something could not be measured.
 #include <unistd.h>
 
@@ -31,7 +31,7 @@ constexpr int kUnrelated = 600;
 constexpr int kEvents = 200;
 constexpr milliseconds kEventEvery{50};
 // What has not come by then is not waited for: the figure is then a lower bound.
-constexpr std::chrono::seconds kPatience{90};
+constexpr std::chrono::seconds kPatience{240};
 constexpr int kScrapes = 10;
 constexpr seconds kSoak{90};
 constexpr char kDemand[] = "by-hand";
@@ -305,7 +305,7 @@ int Main(int argc, char** argv) {
                     argv[2],
                     std::stoi(Environment("PGTIER_BENCH_POLICIES", "2000")),
                     Environment("PGTIER_BENCH_INTERVAL", ""),
-                    std::stoi(Environment("PGTIER_BENCH_REST", "60")),
+                    std::stoi(Environment("PGTIER_BENCH_REST", "300")),
                     Environment("PGTIER_BENCH_WORKERS", ""),
                     Environment("PGTIER_BENCH_PARTS", "")};
   Report report;

@@ -1,15 +1,21 @@
 #!/usr/bin/env bash
-# run.sh   Measures, and prints a table; JSON in build/bench/. Figures never fail it, only what can't be measured.
+# run.sh [--short]   Measures, and prints a table; JSON in build/bench/. Figures never fail it, only what can't be
+#                    measured. --short: one minute at rest in place of five
 #
 # PGTIER_BENCH_POLICIES=10000   how many policies (2000)
 # PGTIER_BENCH_INTERVAL=60s     their metrics.interval (absent: the default, 15s)
-# PGTIER_BENCH_REST=300         seconds at rest (60)
+# PGTIER_BENCH_REST=300         seconds at rest (300)
 # PGTIER_BENCH_WORKERS=16       the operator's --workers (absent: the default, 16)
 # PGTIER_BENCH_PARTS=idle,policies   some of idle, unrelated, policies, soak, decisions, shadow (all)
 # PGTIER_BENCH_SHADOW=overhead,cdc   some of overhead, cdc, notify, latency, large (all but large)
 # PGTIER_BENCH_TURNS=5 PGTIER_BENCH_SECONDS=5 PGTIER_BENCH_ROWS=200000   of the shadow tables' parts
 set -euo pipefail
 cd "$(dirname "$0")/.."
+case ${1:-} in
+  '') ;;
+  --short) export PGTIER_BENCH_REST=${PGTIER_BENCH_REST:-60} ;;
+  *) echo "usage: bench/run.sh [--short]" >&2; exit 64 ;;
+esac
 
 testbed/install.sh build rootfs
 KUBEBUILDER_ASSETS=$(testbed/programs.sh etcd kube-apiserver kubectl)
