@@ -1,5 +1,7 @@
 #include "controllers/scale_tier/act.h"
 
+#include <algorithm>
+#include <functional>
 #include <type_traits>
 
 #include "controllers/ladder/objects.h"
@@ -23,6 +25,13 @@ constexpr Duration kSyncPatience = std::chrono::seconds(4);
 constexpr Duration kSyncPoll = std::chrono::milliseconds(200);
 // For as long as a new configuration may take to reach a pod whose node is slow; it ends every ban.
 constexpr std::chrono::seconds kBan{300};
+// For the transactions under way of clients that are to be held; all poolers together.
+constexpr Duration kHoldPatience = std::chrono::seconds(2);
+// What a console needs to take the command itself.
+constexpr Duration kConsolePatience = std::chrono::milliseconds(500);
+// Nodes follow a Service within a second or two.
+constexpr Duration kServicePatience = std::chrono::seconds(5);
+constexpr Duration kServicePoll = std::chrono::milliseconds(50);
 
 // Carries out one action; what all of them need is gathered once.
 class Step {
@@ -101,6 +110,37 @@ class Step {
         PromoteServer(action, InstanceAt(action.ip), policy_.spec.managed->database, credentials_, deadline_, stop_));
     log::Info("promoted", {{"instance", action.instance}, {"in place of", action.old}});
     return {};
+  }
+
+  // Not being held is what clients lose by, and no reason to break off: a pooler that cannot be told is only named.
+  Status operator()(const HoldClients& action) {
+    Deadline patience = deadline_.AtMost(kHoldPatience);
+    for (const PoolerConsole& pooler : action.poolers) {
+      Deadline own = deadline_.AtMost(std::max(patience.Remaining(), kConsolePatience));
+      Result<bool> held = false;
+      Status told = AtConsole(pooler, [&](poolers::PgBouncerAdmin& admin) -> Status {
+        held = admin.Hold(pooler.database, own);
+        return held.has_value() ? Status() : Status(held.error());
+      });
+      if (told.has_value()) {
+        log::Info("holding clients", {{"pod", pooler.pod}, {"all", *held ? "yes" : "but for transactions under way"}});
+      } else {
+        log::Warn("clients are not held", {{"pod", pooler.pod}, {"error", told.error().message}});
+      }
+    }
+    return {};
+  }
+
+  Status operator()(const LetClientsGoOn& action) {
+    AwaitPrimaryAt(action.address);
+    Status outcome;
+    for (const PoolerConsole& pooler : action.poolers) {
+      Status told =
+          AtConsole(pooler, [&](poolers::PgBouncerAdmin& admin) { return admin.Resume(pooler.database, deadline_); });
+      if (told.has_value()) log::Info("clients go on", {{"pod", pooler.pod}});
+      if (outcome.has_value()) outcome = std::move(told);
+    }
+    return outcome;
   }
 
   Status operator()(const DropSlot& action) {
@@ -188,6 +228,30 @@ class Step {
   }
 
  private:
+  Status AtConsole(const PoolerConsole& pooler, const std::function<Status(poolers::PgBouncerAdmin&)>& tell) {
+    PGTIER_ASSIGN_OR_RETURN(poolers::PgBouncerAdmin admin,
+                            poolers::PgBouncerAdmin::Open(ConnectToConsole(PoolerAt(pooler.ip), credentials_),
+                                                          deadline_.AtMost(kHoldPatience), stop_));
+    return tell(admin);
+  }
+
+  // A pooler that is let go on connects at once, and refuses its clients if nobody is there.
+  void AwaitPrimaryAt(const std::string& address) {
+    if (address.empty()) return;
+    bool encrypted = std::all_of(seen_.instances.begin(), seen_.instances.end(),
+                                 [](const InstanceSeen& instance) { return instance.encrypted; });
+    Peer peer{address, encrypted, credentials_.tls.Trust()};
+    for (Deadline patience = deadline_.AtMost(kServicePatience); !patience.Expired();) {
+      Result<postgres::Connection> connection = postgres::Connection::Open(
+          ConnectTo(peer, credentials_.AsMonitor(), policy_.spec.managed->database), patience, stop_);
+      Result<bool> in_recovery =
+          connection.has_value() ? postgres::IsInRecovery(*connection, patience) : Result<bool>(true);
+      if (in_recovery.has_value() && !*in_recovery) return;
+      if (!SleepFor(kServicePoll, stop_)) return;
+    }
+    log::Warn("no primary answers at its Service yet", {{"address", address}});
+  }
+
   // Until the pooler says that it runs what it was told to, or for as long as the kubelet may need to bring the file.
   template <typename Admin, typename Told>
   Status Reload(const Told& action) {

@@ -95,7 +95,6 @@ Status InstallOnPrimary(const Peer& peer, const crds::ManagedPostgres& managed, 
   PGTIER_ASSIGN_OR_RETURN(postgres::Connection server, OpenToAct(peer, credentials, deadline, stop));
   PGTIER_RETURN_IF_ERROR(EnsureRoles(server, app, credentials, deadline));
   PGTIER_ASSIGN_OR_RETURN(postgres::Ensured made, postgres::EnsureDatabase(server, managed.database, app, deadline));
-  std::ignore = made;  // Either way it is there.
 
   PGTIER_ASSIGN_OR_RETURN(
       postgres::Connection database,
@@ -105,6 +104,12 @@ Status InstallOnPrimary(const Peer& peer, const crds::ManagedPostgres& managed, 
   if (!schema.has_value()) return schema.error().WithContext("schema pgtier");
   // After the schema: one that can't be installed must not leave the schema's name to whoever takes it.
   PGTIER_RETURN_IF_ERROR(InstallExtensions(database, managed.extensions, deadline));
+  // A new database's files are some 500. Written back now, when nobody waits, and not by the checkpoint of the first
+  // base backup, under which commits of a database in need of replicas would wait for seconds.
+  if (made == postgres::Ensured::kCreated) {
+    Result<std::vector<postgres::Rows>> done = database.Execute("CHECKPOINT", deadline);
+    if (!done.has_value()) return done.error();
+  }
   Result<postgres::Rows> recorded = database.Query("UPDATE pgtier.state SET installed = $1", {hash}, deadline);
   return recorded.has_value() ? Status() : Status(recorded.error());
 }

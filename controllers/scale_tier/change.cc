@@ -19,6 +19,14 @@ Settings Flatten(const TierSettings& tier) {
   return settings;
 }
 
+std::string WhereReadsGo(const TierSettings& tier, const std::string& primary) {
+  if (tier.replicas == 0 || !tier.UsesReplicas()) return primary;
+  if (tier.route_reads) return "replicas";
+  std::string users;
+  for (const std::string& user : tier.selected_users) users += (users.empty() ? "" : ", ") + user;
+  return primary + ", and to replicas for " + users + " (who name the database with _replicas)";
+}
+
 std::vector<crds::PlanStep> StepsOf(const std::string& policy, const std::string& endpoint, const TierSettings& from,
                                     const TierSettings& to, int primary_ordinal, bool external) {
   std::vector<crds::PlanStep> steps;
@@ -35,9 +43,7 @@ std::vector<crds::PlanStep> StepsOf(const std::string& policy, const std::string
                          "-ro to it, and let the clients of " + from.pooler.engine + " finish",
                      true});
   }
-  steps.push_back(
-      {"route reads of " + endpoint + "-ro to " + (to.replicas > 0 && to.route_reads ? "replicas" : "the primary"),
-       true});
+  steps.push_back({"route reads of " + endpoint + "-ro to " + WhereReadsGo(to, "the primary"), true});
   for (int i = replicas_before; i > replicas_after; --i) {
     steps.push_back({"remove " + instance(i - 1) + " with its slot and volume", true});
   }
@@ -73,7 +79,12 @@ std::vector<std::pair<std::string, std::string>> SettingsOf(const TierSettings& 
                                    {"readReplicas.drainTimeout", FormatDuration(tier.drain_timeout)},
                                    {"routing.strategy", tier.strategy},
                                    {"routing.weights", weights},
-                                   {"routing.reads", tier.replicas > 0 && tier.route_reads ? "replicas" : "primary"}});
+                                   {"routing.reads", WhereReadsGo(tier, "primary")}});
+  if (!tier.selected_users.empty()) {
+    std::string users;
+    for (const std::string& user : tier.selected_users) users += (users.empty() ? "" : ",") + user;
+    settings.emplace_back("routing.selected.users", users);
+  }
   for (const auto& [name, every] : tier.materialized_views) {
     settings.emplace_back("materializedViews." + name, FormatDuration(every));
   }

@@ -90,7 +90,7 @@ Saying SayDegraded(const Outcome& outcome, const crds::ScaleTierPolicyStatus& st
     int expected = tier->replicas - (status.scaling.phase == "Growing" && !in_trouble ? 1 : 0);
     if (healthy < expected && outcome.seen.primary.answered) {
       trouble = std::to_string(healthy) + " of " + std::to_string(tier->replicas) + " replicas may take reads";
-      bool on_primary = healthy == 0 && tier->route_reads;
+      bool on_primary = healthy == 0 && tier->UsesReplicas();
       if (on_primary) trouble += "; reads go to the primary";
       if (!outcome.plan.waiting_for.empty()) trouble += "; waiting for " + outcome.plan.waiting_for;
       bool lagging = std::any_of(outcome.seen.instances.begin(), outcome.seen.instances.end(), [&](const auto& each) {

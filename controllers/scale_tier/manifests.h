@@ -65,6 +65,12 @@ Result<poolers::PgBouncerSettings> PoolerSettingsFor(const RenderContext& contex
 poolers::PgBouncerSettings WithTls(poolers::PgBouncerSettings settings, bool verify_servers);
 // `settings` is for pods with a certificate, `plain` for those without: of an external Postgres, or from before there
 // were certificates, until they are replaced. Either may be nullptr.
+// Adds the database <database>_replicas, which leads to `servers` and lets the tier's selected users in alone:
+// PgBouncer routes by database, not by user (docs/decisions/0058).
+Status AddSelectedUsers(const RenderContext& context, const TierSettings& tier,
+                        const std::vector<poolers::Server>& servers, const Credentials& credentials,
+                        poolers::PgBouncerSettings& settings);
+
 Result<nlohmann::json> RenderPoolerSecret(const RenderContext& context, const std::string& endpoint,
                                           const poolers::PgBouncerSettings* settings,
                                           const poolers::PgBouncerSettings* plain, const Credentials& credentials);

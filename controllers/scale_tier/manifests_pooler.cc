@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cctype>
+#include <set>
 
 #include "controllers/scale_tier/manifests_common.h"
 #include "controllers/scale_tier/names.h"
@@ -91,6 +92,33 @@ poolers::PgBouncerSettings WithTls(poolers::PgBouncerSettings settings, bool ver
   settings.server_tls_sslmode = !verify_servers ? "prefer" : one_host ? "verify-full" : "verify-ca";
   settings.server_tls_ca_file = folder + "/ca.crt";
   return settings;
+}
+
+Status AddSelectedUsers(const RenderContext& context, const TierSettings& tier,
+                        const std::vector<poolers::Server>& servers, const Credentials& credentials,
+                        poolers::PgBouncerSettings& settings) {
+  PGTIER_ASSIGN_OR_RETURN(poolers::PgBouncerSettings selected, PoolerSettingsFor(context, tier, servers, credentials));
+  poolers::PgBouncerDatabase line = selected.databases.front();
+  line.dbname = line.name;
+  line.name += kReplicasSuffix;
+  std::set<std::string> users(tier.selected_users.begin(), tier.selected_users.end());
+  // Who owns the database logs in by turns as itself and as another role (passwords.h).
+  if (users.contains(context.policy.spec.managed->database)) users.insert(kAlternateAppRole);
+  std::string list;
+  for (const std::string& user : users) {
+    // A literal of SQL; with standard_conforming_strings a backslash is one. What else a name may hold, the renderer
+    // refuses.
+    list += list.empty() ? "'" : ", '";
+    for (char c : user) list += c == '\'' ? "''" : std::string(1, c);
+    list += "'";
+  }
+  line.auth_user = settings.auth_user;
+  line.auth_dbname = settings.auth_dbname;
+  line.auth_query = settings.auth_query + " WHERE usename IN (" + list + ")";
+  settings.databases.push_back(std::move(line));
+  // SHOW DATABASES does not show a query. A name that no role has tells by which list a pooler runs.
+  settings.stats_users = {"pgtier_selected_" + std::to_string(std::hash<std::string>{}(list))};
+  return {};
 }
 
 Result<Json> RenderPoolerSecret(const RenderContext& context, const std::string& endpoint,

@@ -65,6 +65,9 @@ inline constexpr Endpoint kEndpoints[] = {{"", kPgBouncerWrites, kPgCatSplit},
                                           {"-rw", kPgBouncerWrites, kPgCatWrites},
                                           {"-ro", kPgBouncerReads, kPgCatReads}};
 
+// With rollout Selected, the database by whose name selected users reach replicas: <database>_replicas.
+inline constexpr char kReplicasSuffix[] = "_replicas";
+
 // What the application needs to connect; it may mount this.
 inline std::string AppSecret(const std::string& policy) { return policy + "-app"; }
 // Passwords of pgtier's own roles.

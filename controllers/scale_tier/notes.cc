@@ -107,7 +107,7 @@ void ExportMetrics(const Outcome& outcome, const crds::ScaleTierPolicyStatus& st
                 replica.routed ? 1 : 0);
   }
   const TierSettings* tier = outcome.resolved.Find(status.tier);
-  bool meant = tier != nullptr && tier->replicas > 0 && tier->route_reads;
+  bool meant = tier != nullptr && tier->replicas > 0 && tier->UsesReplicas();
   metrics.Set("pgtier_reads_on_primary", "1 while reads go to the primary because no replica may take them.", policy,
               meant && !routed ? 1 : 0);
 }

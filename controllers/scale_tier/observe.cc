@@ -21,6 +21,8 @@ using Json = nlohmann::json;
 
 // How long nodes have to lead a Service to a pod that has become ready; kube-proxy takes up to a second on a quiet one.
 constexpr Duration kServiceDelay = std::chrono::seconds(3);
+// A pod says "Unschedulable" until its volume has been made.
+constexpr Duration kStarting = std::chrono::seconds(30);
 
 // By the kubelet's clock and ours: where they differ by much, one that is newly ready is noticed late or for long.
 bool IsNewlyReady(const Json& pod, WallTime now) {
@@ -68,13 +70,19 @@ void FindInstances(const std::string& policy, WallTime now, Seen& seen) {
     instance.name = name;
     instance.ordinal = *ordinal;
     const Json* set = seen.Object(kube::kStatefulSets, name);
-    if (set != nullptr) instance.encrypted = HasCertificate(kube::At(*set, {"spec", "template", "spec"}));
+    if (set != nullptr) {
+      instance.encrypted = HasCertificate(kube::At(*set, {"spec", "template", "spec"}));
+      instance.stopping = kube::IntAt(*set, {"spec", "replicas"}, 1) == 0;
+    }
     if (const Json* pod = seen.Object(kube::kPods, PodName(instance.name))) {
       instance.encrypted = HasCertificate(kube::At(*pod, {"spec"}));
       instance.pod_ready = IsReady(*pod);
       instance.newly_ready = IsNewlyReady(*pod, now);
       instance.pod_ip = kube::StringAt(*pod, {"status", "podIP"});
       instance.trouble = TroubleOf(*pod);
+      auto made = ParseTime(kube::StringAt(*pod, {"metadata", "creationTimestamp"}));
+      instance.trouble_lasts =
+          made.has_value() && now >= *made + std::chrono::duration_cast<WallTime::duration>(kStarting);
       instance.template_is_older =
           set != nullptr && kube::StringAt(*pod, {"metadata", "labels", "controller-revision-hash"}) !=
                                 kube::StringAt(*set, {"status", "updateRevision"});

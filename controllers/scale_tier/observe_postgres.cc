@@ -215,7 +215,9 @@ postgres::ConnectOptions ConnectTo(const Peer& peer, const RoleLogin& login, con
   options.database = database;
   options.application_name = "pgtier-operator";
   // A standby out of reads closes idle sessions (pgtier-heartbeat), but not this.
-  options.options = std::string(postgres::kOwnSettings) + " -c role=none -c idle_session_timeout=0";
+  // Nor do its commits wait for standbys that synchronous_standby_names asks for: it is who makes them.
+  options.options = std::string(postgres::kOwnSettings) +
+                    " -c role=none -c idle_session_timeout=0 -c synchronous_commit=local";
   return options;
 }
 
@@ -231,14 +233,14 @@ void AskInstances(Seen& seen, const std::string& database, Deadline deadline, co
   auto primary = std::find_if(seen.instances.begin(), seen.instances.end(),
                               [&](const InstanceSeen& each) { return each.ordinal == seen.primary_ordinal; });
   if (primary == seen.instances.end()) return;
-  if (primary->pod_ip.empty()) {
-    seen.primary.error = "the pod has no address yet";
+  if (primary->pod_ip.empty() || primary->stopping) {
+    seen.primary.error = primary->stopping ? "it is being stopped" : "the pod has no address yet";
     return;
   }
   AskPrimaryInstance(seen, *primary, database, deadline.AtMost(kPatience), stop);
   for (InstanceSeen& instance : seen.instances) {
     // One that is not ready may be out of reads only, and can say how far it is behind.
-    if (instance.ordinal == seen.primary_ordinal || instance.pod_ip.empty()) continue;
+    if (instance.ordinal == seen.primary_ordinal || instance.pod_ip.empty() || instance.stopping) continue;
     Deadline patience = deadline.AtMost(instance.pod_ready ? kPatience : kPatience / 2);
     Result<postgres::Connection> connection = postgres::Connection::Open(
         ConnectTo(PeerOf(instance, *seen.credentials), seen.credentials->AsMonitor(), database), patience, stop);

@@ -14,7 +14,7 @@ constexpr Duration kPromotionPatience = std::chrono::seconds(2);
 void AskPositions(Seen& seen, const std::string& database, Deadline deadline, const std::stop_token& stop) {
   if (!seen.credentials.has_value()) return;
   for (const InstanceSeen& instance : seen.instances) {
-    if (instance.pod_ip.empty()) continue;
+    if (instance.pod_ip.empty() || instance.stopping) continue;
     Deadline patience = deadline.AtMost(kPromotionPatience);
     Result<postgres::Connection> connection = postgres::Connection::Open(
         ConnectTo(PeerOf(instance, *seen.credentials), seen.credentials->AsMonitor(), database), patience, stop);

@@ -22,6 +22,8 @@ Result<Plan> Planner::Make() {
     Refuse(stranger);
     return std::move(plan_);
   }
+  // An operator that ended half way has left them held.
+  if (seen_.primary.answered && !seen_.promotion.Runs()) LetHeldClientsGoOn();
   AddSecretsAndConfig();
   if (AddPromotion()) {
     KeepRouting();

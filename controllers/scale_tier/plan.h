@@ -113,9 +113,25 @@ struct GrowVolume {
   std::string size;  // A quantity, as the policy has it.
 };
 
-using Action = std::variant<DemotePrimary, PromoteInstance, ApplyObject, DeleteObject, GrowVolume, Bootstrap,
-                            EnsureSlot, DropSlot, SyncPodVolumes, ReloadPostgres, ReloadPooler, ReloadPgCat, BanReplica,
-                            UnbanReplica, MarkDraining, ShutDownPooler, SetMaterializedViews, RecordTier>;
+struct PoolerConsole {
+  std::string pod, ip, database;
+};
+// Holds the clients of these poolers while the primary changes: they wait instead of failing. Transactions under way
+// have a moment to end.
+struct HoldClients {
+  std::vector<PoolerConsole> poolers;
+};
+// Lets them go on, as soon as a primary answers at `address`, which is that of Service <policy>-primary, or when that
+// takes too long to be waited for.
+struct LetClientsGoOn {
+  std::vector<PoolerConsole> poolers;
+  std::string address;
+};
+
+using Action =
+    std::variant<HoldClients, LetClientsGoOn, DemotePrimary, PromoteInstance, ApplyObject, DeleteObject, GrowVolume,
+                 Bootstrap, EnsureSlot, DropSlot, SyncPodVolumes, ReloadPostgres, ReloadPooler, ReloadPgCat, BanReplica,
+                 UnbanReplica, MarkDraining, ShutDownPooler, SetMaterializedViews, RecordTier>;
 
 // What is to be said of volumes whose size was changed.
 struct VolumeNews {

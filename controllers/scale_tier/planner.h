@@ -73,6 +73,9 @@ class Planner {
   void PromoteHeir();
   void ReturnPrimary();
   [[nodiscard]] bool IsGone(const std::string& instance) const;
+  void HoldClientsOfPrimary();
+  // Of poolers that were held, whoever held them.
+  void LetHeldClientsGoOn();
   [[nodiscard]] const postgres::WalPosition* Position(const std::string& instance) const;
   [[nodiscard]] std::string Newer(const std::string& from, const std::string& to) const;
   [[nodiscard]] nlohmann::json PrimaryServiceAs(int ordinal, int64_t term, const Promotion& promotion) const;

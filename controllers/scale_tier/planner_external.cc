@@ -68,7 +68,7 @@ void Planner::AddExternalReplicas() {
     bool routed = IsRouted(context_.policy.status, instance.name);
     if (MayTakeReads(instance, seen_.primary, tier_.max_lag, routed)) {
       ++healthy;
-      if (tier_.route_reads) plan_.routed.push_back(instance.name);
+      if (tier_.UsesReplicas()) plan_.routed.push_back(instance.name);
     } else if (waiting.empty()) {
       waiting = instance.name + (instance.trouble.empty() ? ": to catch up with the primary" : ": " + instance.trouble);
     }

@@ -133,8 +133,8 @@ void Planner::AddReplicas() {
     }
     AddReplica(ordinal);
     const InstanceSeen* instance = Instance(ordinal);
-    cloning =
-        cloning || instance == nullptr || (!instance->pod_ready && !instance->answered && instance->trouble.empty());
+    bool in_trouble = instance != nullptr && !instance->trouble.empty() && instance->trouble_lasts;
+    cloning = cloning || instance == nullptr || (!instance->pod_ready && !instance->answered && !in_trouble);
   }
 }
 
@@ -166,7 +166,7 @@ void Planner::AddReplica(int ordinal) {
   } else if (!MayTakeReads(*instance, seen_.primary, tier_.max_lag, IsRouted(context_.policy.status, name))) {
     bool entering = decision_.from != decision_.to;
     Wait(name + ": " + (entering ? "to catch up with the primary" : LagInWords(*instance, tier_.max_lag)));
-  } else if (tier_.route_reads && name != restarting_) {
+  } else if (tier_.UsesReplicas() && name != restarting_) {
     plan_.routed.push_back(name);
   }
 }

@@ -162,6 +162,32 @@ bool Planner::IsGone(const std::string& instance) const {
          kube::IntAt(*set, {"status", "observedGeneration"}) >= kube::IntAt(*set, {"metadata", "generation"});
 }
 
+// PgBouncer holds its clients; PgCat has nothing of the kind that is bounded.
+void Planner::HoldClientsOfPrimary() {
+  HoldClients hold;
+  for (const PoolerPodSeen& pod : seen_.poolers) {
+    if (!pod.answered || IsPgCat(pod.endpoint)) continue;
+    for (const poolers::DatabaseStats& row : pod.databases) {
+      if (row.host == Primary().host && !row.paused) hold.poolers.push_back({pod.pod, pod.ip, row.name});
+    }
+  }
+  if (!hold.poolers.empty()) plan_.actions.emplace_back(std::move(hold));
+}
+
+void Planner::LetHeldClientsGoOn() {
+  LetClientsGoOn go_on;
+  for (const PoolerPodSeen& pod : seen_.poolers) {
+    if (!pod.answered || IsPgCat(pod.endpoint)) continue;
+    for (const poolers::DatabaseStats& row : pod.databases) {
+      if (row.paused) go_on.poolers.push_back({pod.pod, pod.ip, row.name});
+    }
+  }
+  if (go_on.poolers.empty()) return;
+  const Json* service = seen_.Object(kube::kServices, PrimaryService(policy()));
+  if (service != nullptr) go_on.address = kube::StringAt(*service, {"spec", "clusterIP"});
+  plan_.actions.emplace_back(std::move(go_on));
+}
+
 bool Planner::FencePrimary() {
   const Promotion& promotion = plan_.promotion;
   const Json* set = seen_.Object(kube::kStatefulSets, promotion.from);
@@ -196,6 +222,7 @@ bool Planner::FencePrimary() {
     KeepVolume(stopped);
     KeepBoot(stopped, seen_.primary_ordinal);
     stopped["spec"]["replicas"] = 0;
+    HoldClientsOfPrimary();
     Apply(kube::kStatefulSets, std::move(stopped));
   }
   if (!wanted && IsGone(promotion.from)) return true;
@@ -236,6 +263,7 @@ void Planner::PromoteHeir() {
   Apply(kube::kConfigMaps, PostgresConfigAs(promotion.to, seen_.term + 1));
   plan_.actions.emplace_back(SyncPodVolumes{PodName(promotion.to)});
   MovePrimaryService(heir->ordinal, seen_.term + 1, promotion);
+  LetHeldClientsGoOn();
   Wait(promotion.to + " to be promoted");
 }
 
@@ -257,6 +285,7 @@ void Planner::ReturnPrimary() {
   promotion.phase = PromotionPhase::kReturned;
   promotion.message += "; " + promotion.from + " is the primary again";
   MovePrimaryService(seen_.primary_ordinal, seen_.term, promotion);
+  LetHeldClientsGoOn();
 }
 
 // How an instance fills an empty volume, and the oldest word on who the primary is that it may believe at its start.

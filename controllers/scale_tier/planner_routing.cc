@@ -11,7 +11,7 @@ using Json = nlohmann::json;
 // Whether the replica took reads in the tier that is being left.
 bool Planner::RoutedBefore(const std::string& replica) const {
   const TierSettings* before = context_.resolved.Find(decision_.from);
-  if (before == nullptr || !before->route_reads) return false;
+  if (before == nullptr || !before->UsesReplicas()) return false;
   if (IsExternal()) return before->replicas > 0;
   for (int ordinal : ReplicaOrdinals(seen_.primary_ordinal, before->replicas)) {
     if (replica == InstanceName(policy(), ordinal)) return true;
@@ -122,7 +122,10 @@ Status Planner::AddReloadsOf(
 
 Status Planner::AddPooler(const TierSettings& tier, const std::string& endpoint,
                           const std::vector<poolers::Server>& servers, bool former) {
-  PGTIER_ASSIGN_OR_RETURN(poolers::PgBouncerSettings plain, PoolerSettingsFor(context_, tier, servers, credentials_));
+  bool selects = endpoint == kPgBouncerReads && !tier.selected_users.empty();
+  std::vector<poolers::Server> others = selects && !tier.route_reads ? std::vector{Primary()} : servers;
+  PGTIER_ASSIGN_OR_RETURN(poolers::PgBouncerSettings plain, PoolerSettingsFor(context_, tier, others, credentials_));
+  if (selects) PGTIER_RETURN_IF_ERROR(AddSelectedUsers(context_, tier, servers, credentials_, plain));
   // A session's connection is its client's own for as long as that stays, and keeps PgBouncer's reset. An external
   // server has no heartbeat beside it.
   if (endpoint == kPgBouncerReads && !plan_.routed.empty() && plain.pool_mode != "session" && !IsExternal()) {

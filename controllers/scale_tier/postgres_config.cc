@@ -31,6 +31,7 @@ int MaxConnections(const Resolved& resolved) {
     const PoolerSettings& pooler = tier.pooler;
     // PgCat's are three, and the one that splits has the primary twice while there is no replica.
     int endpoints = pooler.engine == kPgCat ? 4 : 2;
+    if (!tier.selected_users.empty()) ++endpoints;  // <database>_replicas leads to the primary while no replica serves.
     most = std::max(most, endpoints * pooler.instances * (pooler.default_pool_size + pooler.reserve_pool_size));
   }
   constexpr int kGenerations = 2;
@@ -69,6 +70,8 @@ std::map<std::string, std::string> PostgresSettings(const crds::ManagedPostgres&
       // Without it, vacuum on the primary cancels reads on replicas.
       {"hot_standby_feedback", "on"},
       {"track_commit_timestamp", "on"},
+      // After a promotion standbys ask the new primary so soon.
+      {"wal_retrieve_retry_interval", "1s"},
       {"log_line_prefix", "%m [%p] %q%a %u@%d "},
       {"timescaledb.telemetry_level", "off"},
   };

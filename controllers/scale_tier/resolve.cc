@@ -62,6 +62,10 @@ TierSettings ResolveTier(const crds::ScaleTierPolicySpec& spec, const crds::Tier
     }
   }
   settings.route_reads = rollout == "Full";
+  settings.route_selected = rollout == "Selected";
+  settings.selected_users =
+      tier.routing.selected_users.empty() ? spec.routing.selected_users : tier.routing.selected_users;
+  if (settings.pooler.engine == kPgCat || spec.external.has_value()) settings.selected_users.clear();
   settings.citus = tier.citus;
   settings.grow_after = own.grow_after.value_or(base.grow_after.value_or(settings.grow_after));
   settings.shrink_after = own.shrink_after.value_or(base.shrink_after.value_or(settings.shrink_after));
@@ -87,7 +91,7 @@ class Gaps {
 
 // What an engine cannot do for reads, of a routing as a whole: of `path` where `own` says it, else of the base.
 void FindGapsOfRouting(const std::string& path, const crds::Routing& own, const crds::Routing& base,
-                       const std::string& engine, const std::string& tier, Gaps& gaps) {
+                       const std::string& engine, bool external, const std::string& tier, Gaps& gaps) {
   auto at = [&](bool is_own) { return (is_own ? path : "spec") + ".routing"; };
   std::string strategy = StrategyOf(own, base, engine);
   bool of_pgcat = strategy == "Random" || strategy == "LeastConnections";
@@ -98,9 +102,10 @@ void FindGapsOfRouting(const std::string& path, const crds::Routing& own, const 
                   strategy + ")",
               tier);
   }
-  if (own.rollout.value_or(base.rollout.value_or("Full")) == "Selected") {
-    gaps.Tier(at(own.rollout.has_value()) + ".rollout: Selected", tier);
-  }
+  if (own.rollout.value_or(base.rollout.value_or("Full")) != "Selected") return;
+  std::string selected = at(own.rollout.has_value()) + ".rollout: Selected";
+  if (engine == kPgCat) gaps.Tier(selected + " (PgCat takes one role alone; PgBouncer does Selected)", tier);
+  if (external) gaps.Tier(selected + " (poolers before an external Postgres take one role alone)", tier);
 }
 
 void FindGapsOfReplicas(const std::string& path, const crds::TierSpec& tier, const crds::ScaleTierPolicySpec& spec,
@@ -151,7 +156,7 @@ void FindGapsOfTier(const crds::ScaleTierPolicySpec& spec, size_t index, const s
   }
   if (tier.has_read_replicas || spec.has_read_replicas) {
     FindGapsOfReplicas(path, tier, spec, gaps);
-    FindGapsOfRouting(path, tier.routing, spec.routing, pooler.engine, tier.name, gaps);
+    FindGapsOfRouting(path, tier.routing, spec.routing, pooler.engine, spec.external.has_value(), tier.name, gaps);
   }
 }
 
@@ -196,6 +201,20 @@ std::vector<Refusal> FindRefusalsOfExternal(const crds::ExternalPostgres& extern
   return found;
 }
 
+// Selected of nobody is a mistake, and not Standby.
+void FindRefusalsOfRouting(const crds::ScaleTierPolicySpec& spec, const std::vector<TierSettings>& tiers,
+                           std::vector<Refusal>& found) {
+  for (size_t i = 0; i < tiers.size(); ++i) {
+    const TierSettings& tier = tiers[i];
+    if (tier.replicas == 0 || !tier.route_selected || !tier.selected_users.empty()) continue;
+    if (tier.pooler.engine == kPgCat || spec.external.has_value()) continue;  // NotAvailable says why.
+    bool own = spec.tiers[i].routing.rollout.has_value();
+    found.push_back({(own ? "spec.tiers[" + std::to_string(i) + "]" : "spec") +
+                         ".routing.rollout: Selected needs routing.selected.users: name who reads from replicas",
+                     i == 0 ? "" : tier.name});
+  }
+}
+
 }  // namespace
 
 const TierSettings* Resolved::Find(const std::string& tier) const {
@@ -220,6 +239,7 @@ Resolved Resolve(const crds::ScaleTierPolicy& policy, const std::string& pgcat_i
   }
   if (int remembered = policy.status.scaling.replicas; remembered > 0) SetReplicas(remembered, resolved);
   if (spec.external.has_value()) resolved.refusals = FindRefusalsOfExternal(*spec.external, resolved.tiers);
+  FindRefusalsOfRouting(spec, resolved.tiers, resolved.refusals);
   resolved.ladder = ResolveLadder(spec);
   for (const crds::TierSpec& written : spec.tiers) {
     core::Tier tier = ResolveRung(written, resolved.interval, resolved.ladder.down);

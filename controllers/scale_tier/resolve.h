@@ -37,7 +37,10 @@ struct TierSettings {
   Duration shrink_after = std::chrono::minutes(30);
   std::string cpu_query;     // PromQL; empty: only poolers say how busy replicas are.
   int enter_with = 0;        // So many of them must be able to take reads before the tier counts as entered.
-  bool route_reads = false;  // Whether they take reads.
+  bool route_reads = false;  // Whether they take all reads,
+  // or those of these users, who name the database <database>_replicas. It leads to replicas with all reads there too.
+  bool route_selected = false;
+  std::vector<std::string> selected_users = {};
   Duration max_lag = std::chrono::seconds(1);
   Duration drain_timeout = std::chrono::seconds(30);
   std::string strategy = "RoundRobin";  // Of reads: RoundRobin | Random | LeastConnections | Weighted.
@@ -45,6 +48,7 @@ struct TierSettings {
   std::map<std::string, Duration> materialized_views = {};  // That pgtier refreshes, and how often.
   std::optional<crds::CitusSharding> citus = {};
 
+  [[nodiscard]] bool UsesReplicas() const { return route_reads || route_selected; }
   // Whether the load decides how many replicas there are.
   [[nodiscard]] bool Scales() const { return max_replicas > enter_with; }
 };

@@ -88,7 +88,7 @@ int Serving(const crds::ScaleTierPolicy& policy, const TierSettings& tier, const
 core::Reading ReadNeed(const crds::ScaleTierPolicy& policy, const TierSettings* tier, const Seen& seen,
                        const core::Trigger& trigger) {
   if (tier == nullptr) return core::Reading::Unknown(Suppressed("no tier runs yet"));
-  if (tier->replicas == 0 || !tier->route_reads) return core::Reading::Of(tier->enter_with);
+  if (tier->replicas == 0 || !tier->UsesReplicas()) return core::Reading::Of(tier->enter_with);
   if (std::string why = WhySuppressed(policy, *tier, seen); !why.empty()) return core::Reading::Unknown(why);
   int serving = Serving(policy, *tier, seen);
   if (serving == 0) return core::Reading::Unknown(Suppressed("no replica takes reads"));
@@ -154,7 +154,7 @@ Scaling DecideReplicas(const crds::ScaleTierPolicy& policy, const Resolved& reso
   bool as_status_has_it = remembered.has_value() && remembered->replicas == tier->replicas;
   core::ScalingMemory before = as_status_has_it ? *remembered : FromStatus(status);
   before.replicas = status.replicas = tier->replicas;
-  if (!acts || moves || !tier->route_reads || !WhySuppressed(policy, *tier, seen).empty()) {
+  if (!acts || moves || !tier->UsesReplicas() || !WhySuppressed(policy, *tier, seen).empty()) {
     scaling.memory = core::SuppressScaling(before);
     KeepWindows(scaling.memory, status);
     if (status.phase.empty()) status.phase = "Steady";

@@ -75,6 +75,9 @@ struct InstanceSeen {
   bool encrypted = false;          // Its pod, or where there is none its template, has a certificate: it speaks TLS.
   bool template_is_older = false;  // The pod was made before the StatefulSet's template changed last.
   std::string trouble;  // Why the pod does not run, in words: "ImagePullBackOff: …"; empty when nothing is known.
+  // Its pod is older than a pod in order needs to be scheduled, so that trouble is no moment of its start.
+  bool trouble_lasts = false;
+  bool stopping = false;  // Nobody wants it to run: what is left of it is not asked.
   // As the instance itself says.
   bool answered = false;
   std::string certificate;       // Fingerprint of the certificate that it presents.

@@ -159,6 +159,14 @@ Status PgBouncerAdmin::Pause(const std::string& database, Deadline deadline) {
   return paused;
 }
 
+Result<bool> PgBouncerAdmin::Hold(const std::string& database, Deadline deadline) {
+  Status paused = Command("PAUSE", database, deadline);
+  if (paused.has_value()) return true;
+  if (paused.error().code == Code::kDeadlineExceeded) return false;
+  if (paused.error().message.find("already") != std::string::npos) return true;
+  return paused.error();
+}
+
 Status PgBouncerAdmin::Resume(const std::string& database, Deadline deadline) {
   auto resumed = Command("RESUME", database, deadline);
   if (!resumed.has_value() && resumed.error().message.find("not paused") != std::string::npos) return {};

@@ -41,6 +41,9 @@ class PgBouncerAdmin {
   // Waits until the database's server connections are released and holds its clients. At the deadline it is resumed
   // again and kDeadlineExceeded returned: a PAUSE can hang behind a long transaction. Empty: all databases.
   Status Pause(const std::string& database, Deadline deadline);
+  // As Pause, but the database stays paused at the deadline: transactions under way then go on until their server ends
+  // them, and whoever has none waits. True: all had ended.
+  Result<bool> Hold(const std::string& database, Deadline deadline);
   // Goes on; no error when it was not paused.
   Status Resume(const std::string& database, Deadline deadline);
 

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include <cstdlib>
+#include <sstream>
 
 #include "tests/e2e/cluster.h"
 
@@ -39,6 +40,17 @@ class PromoteTest : public ClusterTest {
     }));
   }
 
+  // Of all that the load has said so far.
+  [[nodiscard]] int FailedSoFar() const {
+    std::istringstream lines(Kubectl({"logs", "-n", ns(), "kyoyu-load"}));
+    int failed = 0;
+    for (std::string line; std::getline(lines, line);) {
+      Json window = Json::parse(line, nullptr, false);
+      if (window.is_object()) failed += window.value("failed", 0);
+    }
+    return failed;
+  }
+
   std::string node_;  // That was cordoned.
 };
 
@@ -48,14 +60,22 @@ TEST_F(PromoteTest, AReplicaTakesOverUnderLoadAndNothingAcknowledgedIsLost) {
   Apply(policy);
   ASSERT_TRUE(WaitForTier("app", "high", seconds(180)));
   StartLoad("app", {"--readers-start=4", "--readers-max=4", "--warmup=1s", "--ramp=1s", "--agents=2",
-                    "--events-per-second=300", "--seed-events=2000", "--seed-decisions=100"});
+                    "--events-per-second=300", "--seed-events=2000", "--seed-decisions=100", "--query-timeout=60s"});
   EXPECT_EQ(Promote("app-9", "--wait --timeout=60s"), 1) << "there is no such replica";
   EXPECT_THAT(Field("app", "/status/promotion/message"), testing::HasSubstr("there is no replica app-9"));
 
   ASSERT_EQ(Promote("app-2", "--wait --timeout=3m"), 0);
   ExpectPrimary("app-2", "app-1");
+  EXPECT_EQ(FailedSoFar(), 0) << "clients wait while the primary changes";
 
-  // And back, by two operators.
+  // And back, by two operators, where each commit waits for a standby: none is there until the old primary is one.
+  Patch("scaletier/app",
+        {{"spec",
+          {{"postgres",
+            {{"managed", {{"parameters", {{"synchronous_standby_names", "ANY 1 (\"app-1\", \"app-2\")"}}}}}}}}}});
+  ASSERT_TRUE(Eventually("commits wait for the standby", seconds(60), [&] {
+    return QueryInside("app-2", "select sync_state from pg_stat_replication") == "quorum";
+  }));
   ASSERT_EQ(Promote("app-1", ""), 0);
   ASSERT_TRUE(WaitForCondition("app", "Promoting", "True", seconds(30)));
   std::string holder =

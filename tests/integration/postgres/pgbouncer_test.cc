@@ -170,5 +170,85 @@ TEST_F(PgBouncerTest, PauseGivesUpAtItsDeadlineAndResumes) {
   EXPECT_TRUE(Client()->Query("SELECT 1", Soon()).has_value());
 }
 
+// What a promotion does: the server goes, and nobody's query or connect fails for it.
+TEST_F(PgBouncerTest, ClientsThatAreHeldWaitWhileTheServerIsAway) {
+  auto own = testing::LocalPostgres::Start();
+  ASSERT_TRUE(own.has_value()) << own.error().message;
+  auto superuser = (*own)->Connect();
+  ASSERT_TRUE(superuser.has_value());
+  auto role = superuser->Execute("CREATE ROLE kyoyu_app LOGIN PASSWORD 'application''s password'", Soon());
+  ASSERT_TRUE(role.has_value()) << role.error().message;
+  ASSERT_TRUE(postgres::EnsureDatabase(*superuser, "kyoyu", kUser, Soon()).has_value());
+  StartPooler(SettingsFor((*own)->port()));
+  auto admin = Admin();
+  auto idle = Client();
+  auto holder = Client();
+  ASSERT_TRUE(idle->Query("SELECT 1", Soon()).has_value());
+  ASSERT_TRUE(holder->Execute("BEGIN; SELECT 1", Soon()).has_value());
+  auto held = admin.Hold("kyoyu", Deadline::After(std::chrono::milliseconds(300)));
+  ASSERT_TRUE(held.has_value()) << held.error().message;
+  EXPECT_FALSE(*held) << "a transaction is under way";
+  EXPECT_TRUE(holder->Execute("SELECT 1; COMMIT", Soon()).has_value()) << "which goes on";
+  auto second = Admin();
+  ASSERT_TRUE(second.ShowDatabases(Soon())->front().paused) << "who told it is gone";
+  auto again = second.Hold("kyoyu", Soon());
+  ASSERT_TRUE(again.has_value()) << again.error().message;
+  EXPECT_TRUE(*again);
+
+  ASSERT_TRUE((*own)->Stop().has_value());
+  Result<postgres::Rows> answer = MakeError(Code::kInternal, "not asked");
+  Result<postgres::Connection> newcomer = MakeError(Code::kInternal, "not connected");
+  std::thread waits([&] { answer = idle->Query("SELECT 2", Soon()); });
+  std::thread comes([&] {
+    newcomer = Client();
+    if (newcomer.has_value()) std::ignore = newcomer->Query("SELECT 3", Soon());
+  });
+  EXPECT_TRUE(Eventually([&] { return second.ShowPools(Soon())->front().cl_waiting > 0; }));
+  ASSERT_TRUE((*own)->Restart().has_value());
+  ASSERT_TRUE(second.Resume("kyoyu", Soon()).has_value());
+  waits.join();
+  comes.join();
+  EXPECT_TRUE(answer.has_value()) << answer.error().message;
+  EXPECT_TRUE(newcomer.has_value()) << newcomer.error().message;
+}
+
+// Rollout Selected: a second name of the database, for some of its users, that leads elsewhere.
+TEST_F(PgBouncerTest, ASecondNameOfADatabaseTakesOnlyTheUsersThatItsQueryKnows) {
+  auto connection = Connect();
+  postgres::RoleSpec other;
+  other.name = "o'hara";
+  ASSERT_TRUE(postgres::EnsureRole(connection, other, kUserPassword, Soon()).has_value());
+  auto lookup = connection.Execute("CREATE ROLE looks_up LOGIN SUPERUSER PASSWORD 'looks up'", Soon());
+  ASSERT_TRUE(lookup.has_value()) << lookup.error().message;
+  auto settings = SettingsFor(server().port());
+  settings.auth_user = "looks_up";
+  settings.auth_query =
+      "SELECT rolname, rolpassword FROM (SELECT rolname, rolpassword, rolname AS usename FROM pg_authid"
+      " WHERE rolname = $1) AS found";
+  settings.auth_dbname = "kyoyu";
+  poolers::PgBouncerDatabase second = settings.databases[0];
+  second.name = "kyoyu_replicas";
+  second.dbname = "kyoyu";
+  second.auth_user = settings.auth_user;
+  second.auth_dbname = "kyoyu";
+  second.auth_query = settings.auth_query + " WHERE usename IN ('o''hara')";
+  settings.databases.push_back(second);
+  auto started = testing::LocalPgBouncer::Start(settings, {{"looks_up", "looks up"}});
+  ASSERT_TRUE(started.has_value()) << started.error().message;
+  auto login = [&](const char* database, const char* user) {
+    return postgres::Connection::Open((*started)->Options(database, user, kUserPassword), Soon());
+  };
+  EXPECT_TRUE(login("kyoyu", kUser).has_value());
+  auto refused = login("kyoyu_replicas", kUser);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, Code::kUnauthenticated) << refused.error().message;
+  auto selected = login("kyoyu_replicas", "o'hara");
+  ASSERT_TRUE(selected.has_value()) << selected.error().message;
+  auto name = selected->Query("SELECT current_database()", Soon());
+  ASSERT_TRUE(name.has_value()) << name.error().message;
+  EXPECT_EQ(*(*name)[0].Get<std::string>(0), "kyoyu");
+  std::ignore = connection.Execute("DROP ROLE looks_up", Soon());
+}
+
 }  // namespace
 }  // namespace pgtier::poolers

@@ -127,6 +127,8 @@ TEST(PlanClimb, ReplicasAreClonedOneAfterTheOther) {
   EXPECT_THAT(InWords(scene.PlanFor("one", "two")), IsEmpty()) << "a base backup runs";
   Scene broken = scene;
   broken.Instance("kyoyu-2").trouble = "Unschedulable: 0/1 nodes";
+  EXPECT_THAT(InWords(broken.PlanFor("one", "two")), IsEmpty()) << "so says each pod whose volume is being made";
+  broken.Instance("kyoyu-2").trouble_lasts = true;
   EXPECT_THAT(InWords(broken.PlanFor("one", "two")), Contains("apply StatefulSet kyoyu-3")) << "it may take for ever";
   scene.StartPods();
   scene.Instance("kyoyu-2").lag = std::chrono::hours(1);

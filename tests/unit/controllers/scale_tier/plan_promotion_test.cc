@@ -160,15 +160,25 @@ class World {
   Duration how_long_{0};
 };
 
+bool AnyoneIsHeld(const World& world) {
+  for (const PoolerPodSeen& pod : world.scene.seen.poolers) {
+    for (const poolers::DatabaseStats& row : pod.databases) {
+      if (row.paused) return true;
+    }
+  }
+  return false;
+}
+
 TEST(Promotion, TakesAReplicaToThePrimarysPlaceAndTheOldOneBackAsAReplica) {
   World world;
   world.Ask("kyoyu-2/1");
   EXPECT_THAT(InWords(world.Pass()), ElementsAre("apply Service kyoyu-primary"));
   EXPECT_EQ(world.promotion().phase, PromotionPhase::kFencing);
   EXPECT_THAT(InWords(world.Pass()), ElementsAre("demote kyoyu-1"));
-  EXPECT_THAT(InWords(world.Pass()), ElementsAre("apply StatefulSet kyoyu-1"));
-  EXPECT_THAT(InWords(world.Pass()), ElementsAre("promote kyoyu-2", "apply ConfigMap kyoyu-postgres", "sync kyoyu-2-0",
-                                                 "apply Service kyoyu-primary"));
+  EXPECT_THAT(InWords(world.Pass()), ElementsAre("hold clients of kyoyu-pooler-rw-0", "apply StatefulSet kyoyu-1"));
+  EXPECT_THAT(InWords(world.Pass()),
+              ElementsAre("promote kyoyu-2", "apply ConfigMap kyoyu-postgres", "sync kyoyu-2-0",
+                          "apply Service kyoyu-primary", "let clients go on of kyoyu-pooler-rw-0"));
   EXPECT_EQ(world.promotion().phase, PromotionPhase::kDone);
   EXPECT_EQ(world.scene.seen.primary_ordinal, 2);
   EXPECT_EQ(world.scene.seen.term, 1);
@@ -194,8 +204,8 @@ TEST(Promotion, APrimaryWhoseSetIsBeingMadeAnewIsStoppedAllTheSame) {
   EXPECT_THAT(InWords(world.Pass()), ElementsAre("demote kyoyu-1"));
   world.scene.seen.objects.erase({std::string(kube::kStatefulSets.plural), "kyoyu-1"});
   Plan stopping = world.Pass();
-  ASSERT_THAT(InWords(stopping), ElementsAre("apply StatefulSet kyoyu-1"));
-  EXPECT_EQ(std::get<ApplyObject>(stopping.actions[0]).object["spec"]["replicas"], 0) << "it must not start again";
+  ASSERT_THAT(InWords(stopping), ElementsAre("hold clients of kyoyu-pooler-rw-0", "apply StatefulSet kyoyu-1"));
+  EXPECT_EQ(std::get<ApplyObject>(stopping.actions[1]).object["spec"]["replicas"], 0) << "it must not start again";
   world.Finish();
   EXPECT_EQ(world.Writable(), "kyoyu-2");
 }
@@ -227,6 +237,42 @@ TEST(Promotion, TheNewPrimarysPodIsNotAskedToRestart) {
   EXPECT_EQ((*world.scene.seen.Object(kube::kStatefulSets, "kyoyu-2"))["spec"], before["spec"]);
 }
 
+TEST(Promotion, ClientsOfThePrimaryAreHeldAndThoseOfReplicasAreNot) {
+  World world;
+  world.Ask("kyoyu-2/1");
+  world.Pass();
+  world.Pass();
+  EXPECT_FALSE(AnyoneIsHeld(world)) << "before there is need";
+  world.Pass();
+  EXPECT_TRUE(AnyoneIsHeld(world));
+  EXPECT_FALSE(world.scene.PoolerPod("ro").databases[0].paused) << "replicas take reads all the while";
+  world.Finish();
+  EXPECT_FALSE(AnyoneIsHeld(world));
+}
+
+TEST(Promotion, ReadsThatAreOnThePrimaryAreHeldToo) {
+  World world;
+  for (InstanceSeen& each : world.scene.seen.instances) each.lag = std::chrono::seconds(9);
+  core::Decision hold;
+  hold.from = hold.to = "two";
+  world.scene.Carry(*MakePlan(world.scene.context(), world.scene.seen, hold, world.scene.credentials));
+  ASSERT_EQ(world.scene.RoutedTo("ro"), kPrimaryHost);
+  world.Ask("kyoyu-2/1");
+  for (int i = 0; i < 3; ++i) world.Pass();
+  EXPECT_TRUE(world.scene.PoolerPod("ro").databases[0].paused);
+  world.Finish();
+  EXPECT_FALSE(AnyoneIsHeld(world));
+}
+
+TEST(Promotion, WhomAnOperatorHeldThatDiedTheNextLetsGoOn) {
+  World world;
+  world.Ask("kyoyu-2/1");
+  world.Finish();
+  world.scene.PoolerPod("rw").databases[0].paused = true;
+  EXPECT_THAT(InWords(world.Pass()), Contains("let clients go on of kyoyu-pooler-rw-0"));
+  EXPECT_FALSE(AnyoneIsHeld(world));
+}
+
 TEST(Promotion, BackAgainIsAPromotionLikeAnyOther) {
   World world;
   world.Ask("kyoyu-2/1");
@@ -255,6 +301,8 @@ TEST(Promotion, KilledAtAnyPointItIsFinishedByTheNext) {
       EXPECT_EQ(world.Writable(), "kyoyu-2");
       EXPECT_EQ(world.scene.seen.primary_ordinal, 2);
       EXPECT_EQ(world.scene.seen.term, 1);
+      world.Pass();
+      EXPECT_FALSE(AnyoneIsHeld(world)) << "clients wait for ever";
     }
   }
 }
@@ -276,6 +324,7 @@ TEST(Promotion, TheRoleGoesBackWhereTheHeirDoesNotHoldEverything) {
   world.Finish();
   EXPECT_EQ(world.promotion().phase, PromotionPhase::kReturned);
   EXPECT_THAT(world.promotion().message, HasSubstr("kyoyu-2 does not hold the end of what kyoyu-1 wrote"));
+  EXPECT_FALSE(AnyoneIsHeld(world));
   EXPECT_EQ(world.Writable(), "kyoyu-1");
   EXPECT_EQ(world.scene.seen.primary_ordinal, 1);
 }

@@ -88,6 +88,66 @@ TEST_F(PlanReplicas, ConnectionsToReplicasLeaveByThemselvesAndOthersDoNot) {
   EXPECT_THAT(ini("kyoyu-pooler-ro"), Not(HasSubstr("server_reset_query"))) << "reads are on the primary";
 }
 
+TEST_F(PlanReplicas, RolloutGoesFromDisabledOverStandbyAndSelectedToFullAndBack) {
+  auto roll_out = [&](const char* rollout) {
+    scene_.Edit(TwoTiers({{"routing", {{"rollout", rollout}, {"selected", {{"users", {"o'hara", "app"}}}}}}}));
+    scene_.Settle();
+    EXPECT_THAT(InWords(Hold()), IsEmpty());
+    std::map<std::string, std::string> hosts;
+    for (const auto& database : scene_.PoolerPod("ro").databases) hosts[database.name] = database.host;
+    return hosts;
+  };
+  std::map<std::string, std::string> on_primary = {{"app", kPrimaryHost}, {"app_replicas", kPrimaryHost}};
+  std::string replicas = "kyoyu-2.data.svc,kyoyu-3.data.svc";
+  EXPECT_EQ(roll_out("Disabled"), on_primary);
+  EXPECT_EQ(scene_.seen.instances.size(), 1U);
+  EXPECT_EQ(roll_out("Standby"), on_primary);
+  EXPECT_EQ(scene_.seen.instances.size(), 3U);
+  EXPECT_THAT(Hold().routed, IsEmpty());
+  EXPECT_EQ(roll_out("Selected"),
+            (std::map<std::string, std::string>{{"app", kPrimaryHost}, {"app_replicas", replicas}}));
+  EXPECT_THAT(Hold().routed, ElementsAre("kyoyu-2", "kyoyu-3"));
+  const Json* secret = scene_.seen.Object(kube::kSecrets, "kyoyu-pooler-ro");
+  EXPECT_THAT(*DecodeBase64((*secret)["data"]["pooler.ini"].get<std::string>()),
+              HasSubstr("auth_query='SELECT usename, passwd FROM pgtier.pooler_lookup($1) WHERE usename IN "
+                        "(''app'', ''o''''hara'', ''pgtier_app'')'"))
+      << "who owns the database logs in by turns as another role";
+  EXPECT_EQ(scene_.PoolerPod("rw").databases.size(), 1U) << "writes have one name";
+  EXPECT_EQ(roll_out("Full"), (std::map<std::string, std::string>{{"app", replicas}, {"app_replicas", replicas}}));
+  EXPECT_EQ(roll_out("Selected")["app"], kPrimaryHost);
+  EXPECT_EQ(roll_out("Standby"), on_primary);
+  EXPECT_EQ(roll_out("Disabled"), on_primary);
+}
+
+TEST_F(PlanReplicas, SelectedUsersReachThePrimaryWhileNoReplicaIsFit) {
+  scene_.Edit(TwoTiers({{"routing", {{"rollout", "Selected"}, {"selected", {{"users", {"bi"}}}}}}}));
+  scene_.Settle();
+  scene_.Instance("kyoyu-2").lag = scene_.Instance("kyoyu-3").lag = std::chrono::seconds(9);
+  scene_.Carry(Hold());
+  EXPECT_EQ(scene_.RoutedTo("ro"), std::string(kPrimaryHost) + "," + kPrimaryHost);
+  scene_.MakePass();
+  EXPECT_EQ(scene_.ConditionOf("Degraded").reason, "ReadsOnPrimary");
+}
+
+TEST_F(PlanReplicas, OtherSelectedUsersReachThePoolers) {
+  auto select = [&](const char* user) {
+    scene_.Edit(TwoTiers({{"routing", {{"rollout", "Selected"}, {"selected", {{"users", {user}}}}}}}));
+  };
+  select("one");
+  scene_.Settle();
+  select("two");
+  EXPECT_THAT(InWords(Hold()),
+              ElementsAre("apply Secret kyoyu-pooler-ro", "sync kyoyu-pooler-ro-0", "reload kyoyu-pooler-ro-0"));
+}
+
+TEST_F(PlanReplicas, SelectedOfNobodyIsRefused) {
+  scene_.Edit(TwoTiers({{"routing", {{"rollout", "Selected"}}}}));
+  ASSERT_EQ(scene_.resolved.refusals.size(), 1U);
+  EXPECT_THAT(scene_.resolved.refusals[0].why,
+              HasSubstr("spec.routing.rollout: Selected needs routing.selected.users"));
+  EXPECT_EQ(scene_.resolved.refusals[0].tier, "two");
+}
+
 TEST_F(PlanReplicas, AnotherMaxLagReachesTheInstances) {
   Json tiers = TwoTiers()["spec"]["tiers"];
   tiers[1]["readReplicas"]["maxLag"] = "1500ms";

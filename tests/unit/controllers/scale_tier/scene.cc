@@ -170,12 +170,20 @@ void Scene::Do(const Action& action) {
       for (const poolers::Parameter& each : parameters) {
         if (each.value.has_value()) pod.config.push_back({each.key, *each.value, "", true});
       }
-      poolers::DatabaseStats database;
-      database.name = database.database = pooler->settings.databases[0].name;
-      database.host = poolers::JoinHosts(pooler->settings.databases[0]);
-      database.port = pooler->settings.databases[0].port;
-      pod.databases = {database};
+      pod.databases.clear();
+      for (const poolers::PgBouncerDatabase& each : pooler->settings.databases) {
+        poolers::DatabaseStats row;
+        row.name = each.name;
+        row.database = each.dbname.empty() ? each.name : each.dbname;
+        row.host = poolers::JoinHosts(each);
+        row.port = each.port;
+        pod.databases.push_back(row);
+      }
     }
+  } else if (const auto* hold = std::get_if<HoldClients>(&action)) {
+    SetPaused(hold->poolers, true);
+  } else if (const auto* go_on = std::get_if<LetClientsGoOn>(&action)) {
+    SetPaused(go_on->poolers, false);
   } else if (const auto* pgcat = std::get_if<ReloadPgCat>(&action)) {
     for (PoolerPodSeen& pod : seen.poolers) {
       if (pod.pod == pgcat->pod) RunPgCat(pgcat->settings, pod);
@@ -199,17 +207,6 @@ void Scene::Do(const Action& action) {
     EXPECT_EQ(record->epoch, seen.primary.epoch);
     seen.primary.tier = record->tier;
     ++seen.primary.epoch;
-  }
-}
-
-void Scene::SetBan(const std::string& pod, const std::string& host, bool banned) {
-  for (PoolerPodSeen& each : seen.poolers) {
-    if (each.pod != pod) continue;
-    for (poolers::DatabaseStats& row : each.databases) {
-      if (row.host == host) row.disabled = banned;
-    }
-    std::erase(each.banned, host);
-    if (banned) each.banned.push_back(host);
   }
 }
 
@@ -330,18 +327,6 @@ PoolerPodSeen& Scene::PoolerPod(const std::string& endpoint) {
   return *found;
 }
 
-std::string Scene::RoutedTo(const std::string& endpoint) const {
-  for (const PoolerPodSeen& pod : seen.poolers) {
-    if (pod.endpoint != endpoint) continue;
-    std::string hosts;
-    for (const poolers::DatabaseStats& row : pod.databases) {
-      if (!row.disabled) hosts += (hosts.empty() ? "" : ",") + row.host;
-    }
-    return hosts;
-  }
-  return "";
-}
-
 crds::Condition Scene::ConditionOf(const std::string& type) const {
   const crds::Condition* condition = crds::FindCondition(policy.status.conditions, type);
   return condition == nullptr ? crds::Condition{} : *condition;
@@ -363,6 +348,8 @@ std::string InWords(const Action& action) {
     }
     std::string operator()(const GrowVolume& a) const { return "grow " + a.claim + " to " + a.size; }
     std::string operator()(const Bootstrap&) const { return "bootstrap"; }
+    std::string operator()(const HoldClients& a) const { return "hold clients of " + a.poolers.front().pod; }
+    std::string operator()(const LetClientsGoOn& a) const { return "let clients go on of " + a.poolers.front().pod; }
     std::string operator()(const DemotePrimary& a) const { return "demote " + a.promotion.from; }
     std::string operator()(const PromoteInstance& a) const { return "promote " + a.instance; }
     std::string operator()(const EnsureSlot& a) const { return "slot " + a.slot; }

@@ -75,6 +75,7 @@ class Scene {
   void Do(const Action& action);
   void StartInstances();
   void StartPoolers();
+  void SetPaused(const std::vector<PoolerConsole>& consoles, bool held);
   void SetBan(const std::string& pod, const std::string& host, bool banned);
   // What is mounted now is loaded.
   void TakeConfiguration(InstanceSeen& instance);
