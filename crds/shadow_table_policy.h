@@ -28,6 +28,9 @@ struct Partitioning {
   std::string column;
   std::optional<Duration> interval;
   std::string engine;  // Auto | Native | Hypertable, or empty.
+  std::optional<int> ahead;
+  std::optional<Duration> retain;
+  bool compression = false;  // Asked for; with the next two.
   std::optional<int64_t> compression_rows;
   std::optional<Duration> compression_older_than;
 };

@@ -20,8 +20,17 @@ ShadowTierSpec DecodeShadowTier(const FieldReader& field) {
 
 Partitioning DecodePartitioning(const FieldReader& field) {
   FieldReader compression = field.Child("compression");
-  return {field.OptionalInt("rows"), field.String("column"),          field.OptionalDuration("interval"),
-          field.String("engine"),    compression.OptionalInt("rows"), compression.OptionalDuration("olderThan")};
+  Partitioning partitioning;
+  partitioning.rows = field.OptionalInt("rows");
+  partitioning.column = field.String("column");
+  partitioning.interval = field.OptionalDuration("interval");
+  partitioning.engine = field.String("engine");
+  partitioning.ahead = field.OptionalSmallInt("ahead");
+  partitioning.retain = field.OptionalDuration("retain");
+  partitioning.compression = field.Has("compression");
+  partitioning.compression_rows = compression.OptionalInt("rows");
+  partitioning.compression_older_than = compression.OptionalDuration("olderThan");
+  return partitioning;
 }
 
 ShadowTablePolicySpec DecodeShadowSpec(const FieldReader& field) {

@@ -17,6 +17,7 @@ namespace {
 using Json = nlohmann::json;
 
 // One statement after the other may have to try again while writers hold it off.
+constexpr int kDropsAPass = 16;  // partitions of a table
 constexpr Duration kDatabasePatience = std::chrono::seconds(30);
 
 // A lease is no fence, this is: one operator at a time acts for a policy in its database. FNV-1a of its name, for the
@@ -131,6 +132,29 @@ class Step {
     return InDatabase([&](postgres::Connection& admin, Deadline by) {
       return shadow::MakeAuditEvents(admin, resolved_.audit_events, resolved_.spec.tables.front().source, reader, by);
     });
+  }
+
+  Status operator()(const KeepPartitionsAhead& action) {
+    return InDatabase([&](postgres::Connection& admin, Deadline by) -> Status {
+      PGTIER_ASSIGN_OR_RETURN(int made, shadow::EnsureAhead(admin, action.spec, by));
+      log::Info("made partitions ahead", {{"table", action.spec.table}, {"partitions", std::to_string(made)}});
+      return {};
+    });
+  }
+
+  Status operator()(const DropExpiredPartitions& action) {
+    return InDatabase([&](postgres::Connection& admin, Deadline by) -> Status {
+      PGTIER_ASSIGN_OR_RETURN(auto dropped, shadow::DropExpired(admin, action.spec, action.retain, kDropsAPass, by));
+      for (const std::string& name : dropped)
+        log::Info("dropped a partition that was kept for long enough", {{"partition", name}});
+      return {};
+    });
+  }
+
+  Status operator()(const ForgetPartitionBound& action) {
+    log::Warn("taking a bound back that no migration has finished", {{"table", action.spec.table}});
+    return InDatabase(
+        [&](postgres::Connection& admin, Deadline by) { return shadow::ForgetPartitioning(admin, action.spec, by); });
   }
 
   Status operator()(const AskDrained&) {

@@ -1,3 +1,4 @@
+#include "controllers/shadow_table/partitions.h"
 #include "controllers/shadow_table/report.h"
 #include "lib/base/time_format.h"
 
@@ -65,6 +66,7 @@ Saying SayDegraded(const Outcome& outcome) {
                 FormatDuration(std::chrono::round<std::chrono::seconds>(state.oldest)) + ", " +
                 std::to_string(worker.ready) + " of " + std::to_string(outcome.workers) + " workers run"};
   }
+  if (std::string out = PartitionsRunOut(outcome); !out.empty()) return {kTrue, "PartitionsRunOut", out};
   if (state.queue_depth > 0 && state.oldest > kLateRows) {
     return {kTrue, "HistoryLags",
             "rows wait in the queue for " + FormatDuration(std::chrono::round<std::chrono::seconds>(state.oldest)) +
@@ -130,17 +132,19 @@ Saying SayPausedButGuarded(const Outcome& outcome) {
 std::vector<crds::Condition> MakeConditions(const Outcome& outcome, const crds::ShadowTablePolicyStatus& status) {
   const LadderPass pass = outcome.Ladder();
   const std::vector<crds::Condition>& before = outcome.policy.status.conditions;
-  return DateConditions({{"Ready", SayReady(outcome, status)},
-                         {"Reconciling", SayReconciling(pass, before)},
-                         {"Stalled", SayStalled(outcome)},
-                         {"Climbing", SayClimbing(pass, status)},
-                         {"ApprovalRequired", SayApproval(pass, status, "shadowtables")},
-                         {"MetricsAvailable", SayMetrics(pass, status)},
-                         {"Degraded", SayDegraded(outcome)},
-                         {"DdlNotFollowed", SayDdl(outcome)},
-                         {"Paused", SayPausedButGuarded(outcome)},
-                         {core::kNotAvailable, SayNotAvailable(outcome.resolved.Fields())}},
-                        pass, status, before);
+  std::vector<std::pair<std::string, Saying>> sayings = {
+      {"Ready", SayReady(outcome, status)},
+      {"Reconciling", SayReconciling(pass, before)},
+      {"Stalled", SayStalled(outcome)},
+      {"Climbing", SayClimbing(pass, status)},
+      {"ApprovalRequired", SayApproval(pass, status, "shadowtables")},
+      {"MetricsAvailable", SayMetrics(pass, status)},
+      {"Degraded", SayDegraded(outcome)},
+      {"DdlNotFollowed", SayDdl(outcome)},
+      {"Paused", SayPausedButGuarded(outcome)},
+      {core::kNotAvailable, SayNotAvailable(outcome.resolved.Fields())}};
+  if (outcome.resolved.partitioning.has_value()) sayings.emplace_back("Partitioned", SayPartitioned(outcome));
+  return DateConditions(std::move(sayings), pass, status, before);
 }
 
 }  // namespace pgtier::controllers::shadow_table

@@ -17,6 +17,8 @@ using Json = nlohmann::json;
 
 // An answer takes milliseconds; a server that is stopped or cut off must not hold up the pass.
 constexpr Duration kPatience = std::chrono::seconds(5);
+// A bound that a migration has left standing is taken back this long before it refuses rows.
+constexpr Duration kBoundMargin = std::chrono::hours(12);
 
 int NumberAt(const Json& object, std::initializer_list<std::string_view> path) {
   const Json& value = kube::At(object, path);
@@ -53,6 +55,41 @@ void NoteTrouble(const Error& error, Seen& seen) {
   seen.needs_person = trouble.needs_person;
 }
 
+// What is known of the partitions of histories, and of the auditEvents table.
+Status LookAtPartitions(postgres::Connection& connection, const Resolved& resolved, bool deleting, Seen& seen,
+                        Deadline deadline) {
+  const Partitioning& wanted = *resolved.partitioning;
+  std::vector<std::string> names;
+  for (const shadow::TableState& table : seen.state->tables) names.push_back(table.history);
+  if (!resolved.audit_events.empty()) names.push_back(resolved.audit_events);
+  PGTIER_ASSIGN_OR_RETURN(auto states, shadow::InspectPartitions(connection, wanted.each, names, deadline));
+  PGTIER_ASSIGN_OR_RETURN(seen.timescale, shadow::InspectTimescale(connection, deadline));
+  const WallTime now = SystemClock().Now();
+  for (size_t i = 0; i < names.size(); ++i) {
+    PartitionSeen table;
+    table.table = names[i];
+    table.history = i < seen.state->tables.size();
+    table.state = states[i];
+    shadow::PartitionSpec spec = wanted.each;
+    spec.table = table.table;
+    bool plain = table.state.stage == shadow::PartitionStage::kPlain;
+    bool parted = table.state.stage == shadow::PartitionStage::kPartitioned;
+    table.needs_ahead = parted && shadow::NeedsAhead(table.state, spec, now);
+    table.bound_near = table.state.stage == shadow::PartitionStage::kMarked && table.state.upper.has_value() &&
+                       *table.state.upper < now + kBoundMargin;
+    if (!deleting &&
+        ((plain && table.state.rows >= wanted.rows) || table.state.stage == shadow::PartitionStage::kOther ||
+         table.state.stage == shadow::PartitionStage::kMissing)) {
+      PGTIER_ASSIGN_OR_RETURN(table.findings, shadow::PartitionFindings(connection, spec, deadline));
+    }
+    if (parted && wanted.retain.has_value()) {
+      PGTIER_ASSIGN_OR_RETURN(table.expired, shadow::Expired(connection, spec, *wanted.retain, deadline));
+    }
+    seen.partitions.push_back(std::move(table));
+  }
+  return {};
+}
+
 Status AskDatabase(const crds::ShadowTablePolicy& policy, const Resolved& resolved, Seen& seen, Deadline deadline,
                    const std::stop_token& stop) {
   Deadline patience = deadline.AtMost(kPatience);
@@ -66,6 +103,11 @@ Status AskDatabase(const crds::ShadowTablePolicy& policy, const Resolved& resolv
     PGTIER_ASSIGN_OR_RETURN(state, shadow::Inspect(connection, spec, patience));
   }
   seen.state = std::move(state);
+  if (resolved.partitioning.has_value() && IsInstalled(*seen.state, spec)) {
+    // Whatever is wrong with them, the tables' changes are kept.
+    Status looked = LookAtPartitions(connection, resolved, policy.meta.deleting, seen, patience);
+    if (!looked.has_value()) seen.partitions_error = looked.error().message;
+  }
   if (policy.meta.deleting) return {};
   if (!resolved.audit_events.empty()) {
     std::string reader = seen.database.monitor.has_value() ? seen.database.monitor->user : "";

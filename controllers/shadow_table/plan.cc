@@ -5,6 +5,7 @@
 
 #include "controllers/ladder/rendering.h"
 #include "controllers/shadow_table/names.h"
+#include "controllers/shadow_table/partitions.h"
 #include "core/words.h"
 #include "lib/kube/json.h"
 
@@ -374,7 +375,9 @@ std::string Blocking(const std::vector<shadow::Finding>& findings) {
 }
 
 Plan MakePlan(const PlanContext& context, const Seen& seen, const core::Decision& decision) {
-  return Planner(context, seen).Climb(decision);
+  Plan plan = Planner(context, seen).Climb(decision);
+  if (plan.refused.empty()) PlanPartitions(context, seen, plan);
+  return plan;
 }
 
 Plan MakeGuardPlan(const PlanContext& context, const Seen& seen, bool entering) {
@@ -382,7 +385,13 @@ Plan MakeGuardPlan(const PlanContext& context, const Seen& seen, bool entering) 
 }
 
 Plan MakeDeletionPlan(const PlanContext& context, const Seen& seen) {
-  return Planner(context, seen).Delete(context.policy.spec.deletion_policy == "Remove");
+  Plan plan;
+  PlanPartitionsEnd(seen, plan);
+  Plan rest = Planner(context, seen).Delete(context.policy.spec.deletion_policy == "Remove");
+  plan.waiting_for = std::move(rest.waiting_for);
+  plan.refused = std::move(rest.refused);
+  std::move(rest.actions.begin(), rest.actions.end(), std::back_inserter(plan.actions));
+  return plan;
 }
 
 Plan PlanFor(const PlanContext& context, const Seen& seen, const core::Decision& decision, bool acts) {

@@ -59,8 +59,23 @@ struct DropCdc {};
 // shadow::MakeAuditEvents.
 struct MakeAuditEvents {};
 
+// shadow::EnsureAhead.
+struct KeepPartitionsAhead {
+  shadow::PartitionSpec spec;
+};
+// shadow::DropExpired, some of them.
+struct DropExpiredPartitions {
+  shadow::PartitionSpec spec;
+  Duration retain;
+};
+// shadow::ForgetPartitioning.
+struct ForgetPartitionBound {
+  shadow::PartitionSpec spec;
+};
+
 using Action = std::variant<SetFinalizer, Install, Uninstall, Retain, SetWorkerPassword, ApplyObject, DeleteObject,
-                            Swap, AskDrained, PrepareCdc, CrossBarrier, SettleCdc, DropCdc, MakeAuditEvents>;
+                            Swap, AskDrained, PrepareCdc, CrossBarrier, SettleCdc, DropCdc, MakeAuditEvents,
+                            KeepPartitionsAhead, DropExpiredPartitions, ForgetPartitionBound>;
 
 struct Plan {
   std::vector<Action> actions;

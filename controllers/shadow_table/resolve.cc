@@ -11,6 +11,7 @@ namespace {
 constexpr size_t kMaxSlotName = 56;  // with "pgtier_" before it still a name that the server does not cut off
 constexpr size_t kSlotHash = 8;
 constexpr double kMaxRetainedWal = 10.0 * 1024 * 1024 * 1024;
+constexpr Duration kShortestPeriod = std::chrono::hours(1);
 constexpr char kDefaultChannel[] = "pgtier_shadow";
 
 // The schema fixes the names, so a tier is known by its own.
@@ -29,7 +30,18 @@ void FindGaps(const crds::ShadowTablePolicySpec& spec, bool workers, std::vector
       found.push_back({path + ".delivery: " + *tier.delivery, tier.name, false});
     }
   }
-  if (spec.partitioning.has_value()) found.push_back({"spec.partitioning", "", false});
+  if (spec.partitioning.has_value()) {
+    const crds::Partitioning& wanted = *spec.partitioning;
+    if (wanted.engine == "Hypertable") {
+      found.push_back({"spec.partitioning.engine: Hypertable (take Native, or Auto)", "", false});
+    }
+    if (wanted.compression) {
+      found.push_back({"spec.partitioning.compression (it needs hypertables, which are not made)", "", false});
+    }
+    if (wanted.interval.has_value() && *wanted.interval < kShortestPeriod) {
+      found.push_back({"spec.partitioning.interval of less than 1h", "", false});
+    }
+  }
 }
 
 // "public." is what a name without a schema means.
@@ -100,6 +112,23 @@ shadow::Spec ResolveSpec(const crds::ShadowTablePolicy& policy) {
   return spec;
 }
 
+// Nothing where it can't be had as it is written: FindGaps says so.
+std::optional<Partitioning> ResolvePartitioning(const crds::ShadowTablePolicySpec& spec) {
+  if (!spec.partitioning.has_value() || spec.partitioning->engine == "Hypertable") return std::nullopt;
+  const crds::Partitioning& written = *spec.partitioning;
+  Partitioning partitioning;
+  partitioning.rows = written.rows.value_or(partitioning.rows);
+  if (!written.column.empty()) partitioning.each.column = written.column;
+  partitioning.each.interval = written.interval.value_or(partitioning.each.interval);
+  if (partitioning.each.interval < kShortestPeriod) return std::nullopt;
+  partitioning.each.interval = std::chrono::floor<std::chrono::seconds>(partitioning.each.interval);
+  partitioning.each.ahead = written.ahead.value_or(partitioning.each.ahead);
+  partitioning.retain = written.retain;
+  partitioning.chosen = written.engine != "Native";
+  partitioning.compression = written.compression;
+  return partitioning;
+}
+
 }  // namespace
 
 Resolved Resolve(const crds::ShadowTablePolicy& policy, bool workers) {
@@ -111,6 +140,7 @@ Resolved Resolve(const crds::ShadowTablePolicy& policy, bool workers) {
   if (!spec.audit_events_table.empty()) resolved.audit_events = AsSqlWrites(spec.audit_events_table);
   // Also of a policy whose cdc was taken out of the spec: its slot may be there still.
   resolved.max_retained_wal = kMaxRetainedWal;
+  resolved.partitioning = ResolvePartitioning(spec);
   for (const crds::ShadowTierSpec& tier : spec.tiers) {
     if (tier.name == kCdc) resolved.max_retained_wal = tier.max_retained_wal.value_or(kMaxRetainedWal);
   }

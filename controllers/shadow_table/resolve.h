@@ -7,6 +7,7 @@
 #include "controllers/ladder/resolve.h"
 #include "core/ladder.h"
 #include "crds/shadow_table_policy.h"
+#include "shadow/partition/partition.h"
 #include "shadow/shadow.h"
 
 namespace pgtier::controllers::shadow_table {
@@ -17,6 +18,14 @@ struct Workers {
   int64_t queue_alert = 1000;  // Rows in the queue beyond which the policy is degraded, and a worker more is wanted.
 };
 
+struct Partitioning {
+  int64_t rows = 1'000'000;    // A table with as many, estimated, is partitioned.
+  shadow::PartitionSpec each;  // Of every table; names none.
+  std::optional<Duration> retain;
+  bool chosen = false;       // The engine was left to pgtier.
+  bool compression = false;  // Asked for.
+};
+
 struct Resolved : Limits {
   core::Ladder ladder;
   Duration interval = std::chrono::seconds(15);
@@ -24,6 +33,7 @@ struct Resolved : Limits {
   Workers workers;
   std::string audit_events;                // The application's table of events, as SQL writes it; empty: none.
   std::optional<double> max_retained_wal;  // Bytes that the slot of cdc may keep.
+  std::optional<Partitioning> partitioning;
 };
 
 // `workers`: whether this operator was told an image of pgtier-worker, without which tiers notify and cdc are not

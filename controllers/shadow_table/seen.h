@@ -11,6 +11,7 @@
 #include "core/ladder.h"
 #include "lib/kube/resource.h"
 #include "shadow/audit_events.h"
+#include "shadow/partition/partition.h"
 #include "shadow/shadow.h"
 
 namespace pgtier::controllers::shadow_table {
@@ -22,6 +23,17 @@ struct WorkerSeen {
   int ready = 0;         // Pods of the present template that are ready.
   bool settled = false;  // The Deployment's controller has seen its present spec, and no pod of an older one runs.
   std::string trouble;   // Why a pod does not run, in words; empty: nothing is known.
+};
+
+// A table that gets partitions, or may come to it: a history, or the auditEvents table.
+struct PartitionSeen {
+  std::string table;  // As SQL writes it.
+  bool history = true;
+  shadow::PartitionState state;
+  std::vector<shadow::Finding> findings;  // What stands in the way of one that is due.
+  std::vector<std::string> expired;       // Partitions that `retain` keeps no longer.
+  bool needs_ahead = false;               // Partitions are to be made.
+  bool bound_near = false;                // A bound that a migration has left would refuse rows soon.
 };
 
 struct Seen {
@@ -39,6 +51,10 @@ struct Seen {
   std::map<std::string, Result<std::vector<shadow::Finding>>> preflights;
   WorkerSeen worker;  // Of tier notify.
   WorkerSeen cdc;     // Of tier cdc.
+  // Nothing where the policy asks for no partitions, or is not installed.
+  std::vector<PartitionSeen> partitions;
+  std::string partitions_error;  // Why they could not be looked at; empty: they could.
+  shadow::TimescaleState timescale;
   std::map<core::TriggerKey, core::Reading> readings;
 
   [[nodiscard]] const nlohmann::json* Object(const kube::Resource& resource, const std::string& name) const {

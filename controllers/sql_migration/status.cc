@@ -12,7 +12,7 @@ constexpr Duration kQuiet = std::chrono::seconds(10);
 constexpr size_t kShown = 512;  // of a message in a status of up to 64 steps
 
 const char* UnitOf(const migrations::StepConfig& step) {
-  return step.kind == "backfill" || step.kind == "partitionHistory" ? " rows" : "";
+  return step.kind == "backfill" ? " rows" : "";
 }
 
 std::string ProgressOf(const migrations::StepConfig& step, const migrations::Entry& entry) {

@@ -31,7 +31,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   verbs: [patch]
 - apiGroups: [pgtier.dev]
   resources: [sqlmigrations]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [pgtier.dev]
   resources: [sqlmigrations/status]
   verbs: [patch]

@@ -50,7 +50,7 @@ TEST(ShadowResolve, TheTableOfEventsIsNoSource) {
 }
 
 TEST(ShadowResolve, PartitioningIsNamed) {
-  Scene scene(TwoTables({{"spec", {{"partitioning", {{"rows", 1000000}}}}}}));
+  Scene scene(TwoTables({{"spec", {{"partitioning", {{"engine", "Hypertable"}}}}}}));
   EXPECT_THAT(Resolve(scene.policy).Fields(), Contains(HasSubstr("spec.partitioning")));
 }
 

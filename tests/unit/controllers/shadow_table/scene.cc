@@ -134,6 +134,10 @@ std::string Scene::Do(const Action& action) {
     seen.state->draining = swap->to == shadow::Tier::kTriggers;
     return "swap to " + std::string(shadow::TierName(swap->to));
   }
+  if (const auto* keep = std::get_if<KeepPartitionsAhead>(&action)) return "partitions ahead of " + keep->spec.table;
+  if (const auto* drop = std::get_if<DropExpiredPartitions>(&action))
+    return "drop old partitions of " + drop->spec.table;
+  if (const auto* bound = std::get_if<ForgetPartitionBound>(&action)) return "forget the bound of " + bound->spec.table;
   if (seen.state->queue_depth == 0 && !old_bodies) seen.state->draining = false;
   return "ask whether drained";
 }
