@@ -3,6 +3,7 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <thread>
 
 #include "lib/base/log.h"
 #include "lib/postgres/sqlstate.h"
@@ -20,6 +21,8 @@ constexpr size_t kPieceBytes = size_t{64} << 10U;  // written to the server at o
 constexpr size_t kTableRows = 10'000;
 // A statement that takes longer has lost its server, or stands behind a lock that somebody forgot.
 constexpr Duration kStatementLimit = std::chrono::minutes(10);
+constexpr Duration kVisibleLimit = std::chrono::seconds(30);
+constexpr Duration kVisiblePause = std::chrono::milliseconds(5);
 
 Deadline Limit() { return Deadline::After(kStatementLimit); }
 
@@ -167,18 +170,37 @@ Status History::Begin() {
   return {};
 }
 
-Result<const Target*> History::Find(const pgoutput::Relation& relation, Lsn commit) {
+Status History::AwaitVisible(uint32_t xid) {
+  const Deadline deadline = Deadline::After(kVisibleLimit);
+  while (true) {
+    // Released only when the transaction is no longer in progress for others (PostgreSQL, CommitTransaction).
+    PGTIER_ASSIGN_OR_RETURN(auto running,
+                            connection_->Query("SELECT FROM pg_locks WHERE locktype = 'transactionid'"
+                                               " AND transactionid = $1::xid AND mode = 'ExclusiveLock' AND granted",
+                                               {std::to_string(xid)}, deadline));
+    if (running.empty()) return {};
+    if (deadline.Expired()) {
+      return MakeError(Code::kUnavailable, "transaction " + std::to_string(xid) +
+                                               " is in the log, but its commit waits (for a synchronous standby?)");
+    }
+    std::this_thread::sleep_for(kVisiblePause);
+  }
+}
+
+Result<const Target*> History::Find(const pgoutput::Relation& relation, const RowContext& context) {
+  const Lsn commit = context.commit;
   auto found = targets_.find(relation.id);
   if (found != targets_.end() && found->second.generation == relation.generation && commit < found->second.until) {
     return &found->second;
   }
   PGTIER_RETURN_IF_ERROR(Begin());
+  PGTIER_RETURN_IF_ERROR(AwaitVisible(context.xid));
   PGTIER_ASSIGN_OR_RETURN(Target target, FindTarget(*connection_, policy_, relation, commit, Limit()));
   return &(targets_[relation.id] = std::move(target));
 }
 
 Status History::Add(const pgoutput::Change& change, const RowContext& context) {
-  PGTIER_ASSIGN_OR_RETURN(const Target* target, Find(*change.relation, context.commit));
+  PGTIER_ASSIGN_OR_RETURN(const Target* target, Find(*change.relation, context));
   if (target->dropped) return {};
   std::string_view missing =
       target->table == 0 ? "the relation is of no table of the policy" : Missing(*change.message);

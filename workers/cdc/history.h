@@ -20,6 +20,7 @@ namespace pgtier::workers {
 
 // What a transaction's rows have in common.
 struct RowContext {
+  uint32_t xid = 0;
   postgres::Lsn commit;
   pgoutput::Timestamp time = 0;  // of the commit
   int64_t epoch = 0;
@@ -61,7 +62,10 @@ class History {
   };
 
   Status Begin();
-  Result<const Target*> Find(const pgoutput::Relation& relation, postgres::Lsn commit);
+  // The log tells of a commit before other sessions see it, with synchronous replication long before: what the
+  // transaction made of the catalogue is not there yet. Errors: kUnavailable: not within half a minute.
+  Status AwaitVisible(uint32_t xid);
+  Result<const Target*> Find(const pgoutput::Relation& relation, const RowContext& context);
   Status Flush(Pending& pending);
   Status FlushAll();
   // Lines [first, last) by one COPY; halves them where a row can't be written, down to one, which is a dead letter.

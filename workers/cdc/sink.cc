@@ -35,6 +35,7 @@ Status CdcSink::Begin(const pgoutput::Transaction& transaction) {
     return MakeError(Code::kAborted, "a transaction must be read again, without streaming");
   }
   context_ = {};
+  context_.xid = transaction.xid;
   context_.commit = transaction.commit;
   context_.time = transaction.time;
   return {};

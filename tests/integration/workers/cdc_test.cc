@@ -299,6 +299,31 @@ TEST_F(CdcTest, AnOldSnapshotDoesNotWriteWhatWasRightBeforeTheBarrier) {
   EXPECT_EQ(Get("SELECT string_agg(concat_ws('|', epoch, id), ',' ORDER BY epoch) FROM o_history"), "2|11,3|21");
 }
 
+// The walsender sends what is in the log; a commit that waits for a synchronous standby is not seen by others yet.
+TEST_F(CdcTest, ATableThatTheLogTellsOfBeforeTheCatalogueDoes) {
+  Run("CREATE TABLE o (id integer) PARTITION BY RANGE (id); CREATE TABLE o1 PARTITION OF o FOR VALUES FROM (0) TO "
+      "(10)");
+  Install({"o"});
+  Climb();
+  Run("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+  Run("SELECT pg_reload_conf()");
+  auto app = Connect(database_);
+  std::thread commits([&] {
+    RunOn(app, "BEGIN; CREATE TABLE o2 PARTITION OF o FOR VALUES FROM (10) TO (20); INSERT INTO o VALUES (11); COMMIT");
+  });
+  const std::string waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+  for (Deadline deadline = Late(); Get(waiting) == "0" && !deadline.Expired();)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  std::this_thread::sleep_for(
+      std::chrono::milliseconds(500));  // The consumer has it by now; were it later, the test would only be weaker.
+  Run("ALTER SYSTEM RESET synchronous_standby_names");
+  Run("SELECT pg_reload_conf()");
+  commits.join();
+  Descend();
+  EXPECT_EQ(Get("SELECT string_agg(concat_ws('|', epoch, id), ',') FROM o_history"), "2|11");
+  EXPECT_EQ(Get("SELECT count(*) FROM pgtier.shadow_dead_letters"), "0");
+}
+
 TEST_F(CdcTest, AnActorThatIsNoLongerRecordedIsNoLongerSaid) {
   Run("CREATE TABLE t (id integer PRIMARY KEY)");
   Install({"t"});
