@@ -159,7 +159,7 @@ class ExternalTest : public ClusterTest {
     return Kubectl({"exec", "-i", "-n", ns(), "rds", "--", "sh", "-c",
                     "read -r PGPASSWORD; export PGPASSWORD PGCONNECT_TIMEOUT=10; exec psql -h " + service +
                         " -U app app -XAtc \"" + sql + "\""},
-                   "pw-app\n");
+                   "pw-app\n", true);
   }
 };
 
@@ -173,7 +173,10 @@ TEST_F(ExternalTest, ItClimbsToTheStandbyUnderLoadAndLeavesTheDataAlone) {
   ASSERT_TRUE(WaitForCondition("app", "Ready", "True", seconds(120)));
   EXPECT_EQ(Field("app", "/status/tier"), "low");
   EXPECT_EQ(Kubectl({"get", "statefulset,pvc", "-n", ns(), "-o", "name"}, "", true), "");
-  EXPECT_EQ(Ask("app-rw", "select ssl from pg_stat_ssl where pid = pg_backend_pid()"), "t");
+  // kube-proxy may learn a moment later than the operator that a pooler is ready.
+  EXPECT_TRUE(Eventually("a TLS session with the server", seconds(30), [&] {
+    return Ask("app-rw", "select ssl from pg_stat_ssl where pid = pg_backend_pid()") == "t";
+  }));
 
   StartLoad("app", {"--readers-start=4", "--readers-max=4", "--warmup=1s", "--ramp=1s", "--agents=2",
                     "--events-per-second=100", "--seed-events=2000", "--seed-decisions=100"});
