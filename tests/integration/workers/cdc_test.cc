@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+
 #include "tests/integration/workers/cdc_fixture.h"
 
 namespace pgtier::testing {
@@ -305,17 +307,23 @@ TEST_F(CdcTest, ATableThatTheLogTellsOfBeforeTheCatalogueDoes) {
       "(10)");
   Install({"o"});
   Climb();
+  auto app = Connect(database_);
+  RunOn(app, "BEGIN; CREATE TABLE o2 PARTITION OF o FOR VALUES FROM (10) TO (20); INSERT INTO o VALUES (11)");
+  // The consumer's own commits wait as well: between these and the application's it must have none.
   Run("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
   Run("SELECT pg_reload_conf()");
-  auto app = Connect(database_);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));  // For the checkpointer, which turns the waiting on.
+  std::atomic<bool> committed = false;
   std::thread commits([&] {
-    RunOn(app, "BEGIN; CREATE TABLE o2 PARTITION OF o FOR VALUES FROM (10) TO (20); INSERT INTO o VALUES (11); COMMIT");
+    RunOn(app, "COMMIT");
+    committed = true;
   });
-  const std::string waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-  for (Deadline deadline = Late(); Get(waiting) == "0" && !deadline.Expired();)
+  const std::string waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND pid = " +
+                              std::to_string(app.BackendPid());
+  for (Deadline deadline = Late(); Get(waiting) == "0" && !committed && !deadline.Expired();) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  std::this_thread::sleep_for(
-      std::chrono::milliseconds(500));  // The consumer has it by now; were it later, the test would only be weaker.
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // Were it too short, the test would only be weaker.
   Run("ALTER SYSTEM RESET synchronous_standby_names");
   Run("SELECT pg_reload_conf()");
   commits.join();
