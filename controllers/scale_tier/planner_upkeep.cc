@@ -11,6 +11,7 @@ namespace {
 using Json = nlohmann::json;
 
 const Json::json_pointer kClaimSize("/spec/volumeClaimTemplates/0/spec/resources/requests/storage");
+const Json::json_pointer kClaimLabels("/spec/volumeClaimTemplates/0/metadata/labels");
 
 // Bytes of a quantity, or nothing.
 std::optional<double> Bytes(const std::string& quantity) {
@@ -65,10 +66,13 @@ void Planner::GrowVolumes() {
   }
 }
 
-// Leaves the size of a set's claim as it is.
+// Leaves a set's claim as it is: its size, and the labels of the release that made it.
 void Planner::KeepVolume(Json& set) {
   const Json* live = seen_.Object(kube::kStatefulSets, set["metadata"]["name"]);
-  if (live != nullptr && live->contains(kClaimSize)) set[kClaimSize] = live->at(kClaimSize);
+  if (live == nullptr) return;
+  for (const Json::json_pointer& kept : {kClaimSize, kClaimLabels}) {
+    if (live->contains(kept)) set[kept] = live->at(kept);
+  }
 }
 
 // A StatefulSet's claim cannot be changed: the apiserver would refuse all of it for the sake of the size. Once the
@@ -81,10 +85,14 @@ bool Planner::FitVolume(Json& set, const std::string& name) {
     Wait("the former StatefulSet " + name + " to go");
     return false;
   }
-  if (!live->contains(kClaimSize) || Covers(live->at(kClaimSize), set.at(kClaimSize))) return true;
+  const Json size = set.at(kClaimSize);
+  if (!live->contains(kClaimSize) || Covers(live->at(kClaimSize), size)) {
+    KeepVolume(set);
+    return true;
+  }
   const Json* claim = seen_.Object(kube::kPersistentVolumeClaims, VolumeClaimName(name));
   std::string asked = claim == nullptr ? "" : kube::StringAt(*claim, {"spec", "resources", "requests", "storage"});
-  if (Covers(Json(asked), set.at(kClaimSize))) {
+  if (Covers(Json(asked), size)) {
     plan_.actions.emplace_back(DeleteObject{kube::kStatefulSets, name, kube::UidOf(*live), "Orphan"});
     Wait("StatefulSet " + name + " to be made anew for its larger volume");
     return false;

@@ -22,10 +22,7 @@ Json ObjectMeta(const ManifestContext& context) {
   const crds::Meta& migration = context.migration.meta;
   return {{"name", MigrationJob(migration.name)},
           {"namespace", migration.namespace_},
-          {"labels",
-           {{"app.kubernetes.io/managed-by", "pgtier"},
-            {"app.kubernetes.io/instance", migration.name},
-            {kMigrationLabel, migration.name}}},
+          {"labels", {{"app.kubernetes.io/managed-by", "pgtier"}, {kMigrationLabel, migration.name}}},
           {"ownerReferences", Json::array({{{"apiVersion", kSqlMigrations.ApiVersion()},
                                             {"kind", std::string(kSqlMigrations.kind)},
                                             {"name", migration.name},

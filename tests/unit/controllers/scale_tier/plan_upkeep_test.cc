@@ -105,6 +105,23 @@ TEST_F(PlanUpkeep, AVolumeGrowsWhereItsClassLetsIt) {
   EXPECT_EQ(Hold().volumes.growing, "");
 }
 
+// The apiserver refuses a set whose claim would change.
+TEST_F(PlanUpkeep, AClaimKeepsTheLabelsOfTheReleaseThatMadeIt) {
+  nlohmann::json& live = scene_.seen.objects[{std::string(kube::kStatefulSets.plural), "kyoyu-1"}];
+  const nlohmann::json::json_pointer labels("/spec/volumeClaimTemplates/0/metadata/labels");
+  live[labels]["of-an-older-release"] = "x";
+  live["spec"]["replicas"] = 0;
+  int applied = 0;
+  for (const Action& action : Hold().actions) {
+    const auto* apply = std::get_if<ApplyObject>(&action);
+    if (apply == nullptr || apply->object["metadata"]["name"] != "kyoyu-1" || apply->object["kind"] != "StatefulSet")
+      continue;
+    ++applied;
+    EXPECT_EQ(apply->object[labels], live[labels]);
+  }
+  EXPECT_EQ(applied, 1);
+}
+
 TEST_F(PlanUpkeep, AClassThatForbidsItIsNamedAndNothingIsTried) {
   for (InstanceSeen& each : scene_.seen.instances) Claim(each.name)["spec"]["storageClassName"] = "local-path";
   scene_.seen.storage_classes["local-path"] = false;
