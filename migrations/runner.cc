@@ -111,8 +111,11 @@ class Runner {
   // One connection's life. An error: it may pass, and another one is tried.
   Result<int> Session() {
     PGTIER_ASSIGN_OR_RETURN(auto options, settings::ConnectOptionsOf(config_.database, "pgtier-migrate"));
+    // The steps are people's: names without a schema are those of public. (The last of two settings counts.)
+    postgres::ConnectOptions of_steps = options;
+    of_steps.options += " -c search_path=public";
     PGTIER_ASSIGN_OR_RETURN(auto connection,
-                            Connection::Open(options, Deadline::After(kPatience), hard_stop_.get_token()));
+                            Connection::Open(of_steps, Deadline::After(kPatience), hard_stop_.get_token()));
     PGTIER_RETURN_IF_ERROR(Prepare(connection));
     if (config_.dry_run) return DryRun(connection);
     PGTIER_RETURN_IF_ERROR(Ledger::Prepare(connection, Deadline::After(kPatience)));
@@ -145,8 +148,7 @@ class Runner {
     if (standby) return MakeError(Code::kUnavailable, "the server is a standby");
     auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(config_.lock_timeout).count();
     std::string settings = "SET lock_timeout = " + std::to_string(std::max<int64_t>(1, milliseconds)) +
-                           "; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = '60s';"
-                           " SET default_transaction_isolation = 'read committed'; SET DateStyle = 'ISO'";
+                           "; SET idle_in_transaction_session_timeout = '60s'";
     PGTIER_RETURN_IF_ERROR(connection.Execute(settings, Deadline::After(kPatience)));
     // A server whose runner was killed in a long statement finds out by this. Not every platform has it.
     std::ignore = connection.Execute("SET client_connection_check_interval = '2s'", Deadline::After(kPatience));

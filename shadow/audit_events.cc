@@ -31,7 +31,6 @@ Status MakeAuditEvents(Connection& admin, const std::string& table, const std::s
   PGTIER_ASSIGN_OR_RETURN(AuditEventsState state, InspectAuditEvents(admin, table, reader, deadline));
   if (!state.finding.empty() || !state.Unmade()) return {};
   PGTIER_ASSIGN_OR_RETURN(auto transaction, postgres::Transaction::Begin(admin, deadline));
-  PGTIER_RETURN_IF_ERROR(admin.Query("SELECT set_config('pgtier.shadow_own_ddl', '1', true)", deadline));
   if (!state.exists) {
     // The application writes it, so it belongs to whom its tables belong to. at_utc is in the key: a table that is
     // partitioned by it later needs that.

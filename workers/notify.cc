@@ -82,11 +82,8 @@ class Notify final : public Mode {
     number_ = *number;
     // One transaction takes a row out of the outbox and puts it into the history: a crash loses both or none, so nobody
     // has to wait for the disk. Workers find one another by the name.
-    PGTIER_RETURN_IF_ERROR(
-        connection_->Execute("SET synchronous_commit = off; SET default_transaction_isolation ="
-                             " 'read committed'; SET application_name = 'pgtier-notify-" +
-                                 number_ + "'",
-                             Limit()));
+    PGTIER_RETURN_IF_ERROR(connection_->Execute(
+        "SET synchronous_commit = off; SET application_name = 'pgtier-notify-" + number_ + "'", Limit()));
     if (!context_.config.channel.empty()) {
       PGTIER_ASSIGN_OR_RETURN(auto channel, postgres::QuoteIdentifier(*connection_, context_.config.channel));
       PGTIER_RETURN_IF_ERROR(connection_->Execute("LISTEN " + channel, Limit()));

@@ -24,6 +24,7 @@ Result<postgres::ConnectOptions> ConnectOptionsOf(const Database& database, cons
   options.user = database.user;
   options.ssl_mode = database.ssl_mode;
   options.application_name = application_name;
+  options.options = postgres::kOwnSettings;
   if (!database.password_file.empty()) {
     PGTIER_ASSIGN_OR_RETURN(options.password, ReadFile(database.password_file));
     while (!options.password.empty() && (options.password.back() == '\n' || options.password.back() == '\r')) {

@@ -22,7 +22,7 @@ struct Database {
 // `field`: the object `database`.
 Database ReadDatabase(const JsonReader& field);
 
-// How to reach it, with password and certificates read from their files now.
+// How to reach it, with password and certificates read from their files now, and postgres::kOwnSettings.
 // Errors: kUnavailable: a file can't be read.
 Result<postgres::ConnectOptions> ConnectOptionsOf(const Database& database, const std::string& application_name);
 

@@ -137,6 +137,20 @@ TEST_F(Migrate, KilledInABackfillUnderWritersItVisitsEveryRowOnce) {
   EXPECT_EQ(Ask("SELECT count(*) FROM counters WHERE n > 1"), "0");
 }
 
+// Who owns the database may have put a schema of theirs before the system's, for all sessions in it.
+TEST_F(Migrate, NothingOfTheDatabasesOwnerRunsAsTheAdministrator) {
+  Run("CREATE TABLE t (id int PRIMARY KEY, n int DEFAULT 0); INSERT INTO t SELECT generate_series(1, 100)");
+  Run("CREATE SCHEMA trap; "
+      "CREATE FUNCTION trap.sprung(text, text) RETURNS boolean LANGUAGE plpgsql AS "
+      "  $$ BEGIN RAISE EXCEPTION 'a function of the owner ran'; END $$; "
+      "CREATE OPERATOR trap.= (LEFTARG = text, RIGHTARG = text, FUNCTION = trap.sprung)");
+  Run("ALTER DATABASE " + database_ + " SET search_path = trap, pg_catalog, public");
+  EXPECT_EQ(Migration(Json::parse(R"j([{"name": "add", "backfill": {"table": "t", "set": "n = n + 1"}}])j")),
+            migrations::kExitDone)
+      << folder_.Read("log");
+  EXPECT_EQ(Ask("SELECT count(*) FROM t WHERE n = 1"), "100");
+}
+
 TEST_F(Migrate, ToldToStopItEndsTheBatchAndGoesOnLater) {
   Run("CREATE TABLE t (id int PRIMARY KEY, n int DEFAULT 0); INSERT INTO t SELECT generate_series(1, 5000)");
   Json steps = Json::parse(
