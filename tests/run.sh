@@ -42,6 +42,7 @@ unit_and_integration() {
   step "unit and integration tests"
   [[ -n ${PGTIER_PGCAT:-} ]] || echo "the tests of a local PgCat are skipped: PGTIER_PGCAT names no program"
   [[ -n ${PGTIER_CITUS_PORT:-} ]] || echo "the test of a real Citus is skipped: PGTIER_CITUS_PORT names no server"
+  [[ -n ${PGTIER_TIMESCALE:-} ]] || echo "the test of compression is skipped: PGTIER_TIMESCALE names no server with TimescaleDB's Community build"
   run_tests --preset dev -LE e2e
   step "compile (asan)"
   compile asan

@@ -143,7 +143,12 @@ std::vector<crds::Condition> MakeConditions(const Outcome& outcome, const crds::
       {"DdlNotFollowed", SayDdl(outcome)},
       {"Paused", SayPausedButGuarded(outcome)},
       {core::kNotAvailable, SayNotAvailable(outcome.resolved.Fields())}};
-  if (outcome.resolved.partitioning.has_value()) sayings.emplace_back("Partitioned", SayPartitioned(outcome));
+  if (outcome.resolved.partitioning.has_value()) {
+    sayings.emplace_back("Partitioned", SayPartitioned(outcome));
+    if (outcome.resolved.partitioning->compression.has_value()) {
+      sayings.emplace_back("Compressed", SayCompressed(outcome));
+    }
+  }
   return DateConditions(std::move(sayings), pass, status, before);
 }
 

@@ -81,8 +81,17 @@ Status LookAtPartitions(postgres::Connection& connection, const Resolved& resolv
         ((plain && table.state.rows >= wanted.rows) || table.state.stage == shadow::PartitionStage::kOther ||
          table.state.stage == shadow::PartitionStage::kMissing)) {
       PGTIER_ASSIGN_OR_RETURN(table.findings, shadow::PartitionFindings(connection, spec, deadline));
+      if (plain && spec.engine != shadow::PartitionEngine::kNative) {
+        PGTIER_ASSIGN_OR_RETURN(table.hypertable_findings, shadow::HypertableFindings(connection, spec, deadline));
+      }
     }
-    if (parted && wanted.retain.has_value()) {
+    bool chunked = table.state.stage == shadow::PartitionStage::kHypertable && table.state.managed;
+    if (chunked && seen.timescale.compresses && wanted.compression.has_value() &&
+        table.state.rows >= wanted.compression->rows) {
+      PGTIER_ASSIGN_OR_RETURN(table.to_compress,
+                              shadow::ChunksToCompress(connection, spec, wanted.compression->older_than, deadline));
+    }
+    if ((parted || chunked) && wanted.retain.has_value()) {
       PGTIER_ASSIGN_OR_RETURN(table.expired, shadow::Expired(connection, spec, *wanted.retain, deadline));
     }
     seen.partitions.push_back(std::move(table));

@@ -40,18 +40,33 @@ std::string MigrationName(const std::string& policy, const std::string& does, co
          Sha256Hex(policy + "\n" + does + "\n" + table).substr(0, kNameHash);
 }
 
-std::string ConditionOf(const Json& object, const std::string& type, const char* field) {
-  const Json& conditions = kube::At(object, {"status", "conditions"});
-  if (!conditions.is_array()) return "";
-  for (const Json& condition : conditions) {
-    if (kube::StringAt(condition, {"type"}) == type) return kube::StringAt(condition, {field});
-  }
-  return "";
+// A migration has something to do: to begin, or to bring to its end what was begun.
+bool IsDue(const PartitionSeen& table, const Partitioning& wanted) {
+  const shadow::PartitionState& state = table.state;
+  if (state.stage == PartitionStage::kMarked || state.stage == PartitionStage::kCopying) return true;
+  if (state.stage == PartitionStage::kHypertable) return state.managed && state.unfinished;
+  return state.stage == PartitionStage::kPlain && state.rows >= wanted.rows;
 }
 
-bool IsDue(const PartitionSeen& table, const Partitioning& wanted) {
-  bool plain = table.state.stage == PartitionStage::kPlain || table.state.stage == PartitionStage::kMarked;
-  return plain && (table.state.rows >= wanted.rows || table.state.stage == PartitionStage::kMarked);
+// Of a table that is due. What was begun goes on as it was, unless the other engine is asked for by its name.
+shadow::EngineChoice ChoiceFor(const PartitionSeen& table, const Partitioning& wanted,
+                               const shadow::TimescaleState& timescale) {
+  using shadow::PartitionEngine;
+  if (table.state.stage == PartitionStage::kHypertable) return {PartitionEngine::kHypertable, ""};
+  if (wanted.each.engine == PartitionEngine::kAuto && table.state.stage != PartitionStage::kPlain) {
+    bool copying = table.state.stage == PartitionStage::kCopying;
+    return {copying ? PartitionEngine::kHypertable : PartitionEngine::kNative, ""};
+  }
+  return shadow::ChooseEngine(wanted.each.engine, timescale, table.hypertable_findings);
+}
+
+std::vector<shadow::Finding> InTheWay(const PartitionSeen& table, const Partitioning& wanted,
+                                      const shadow::TimescaleState& timescale) {
+  std::vector<shadow::Finding> found = table.findings;
+  if (ChoiceFor(table, wanted, timescale).engine == shadow::PartitionEngine::kHypertable) {
+    found.insert(found.end(), table.hypertable_findings.begin(), table.hypertable_findings.end());
+  }
+  return found;
 }
 
 shadow::PartitionSpec SpecFor(const PartitionSeen& table, const Partitioning& wanted) {
@@ -64,24 +79,24 @@ const Json* MigrationOf(const crds::ShadowTablePolicy& policy, const Seen& seen,
   return seen.Object(kSqlMigrations, PartitionMigration(policy.meta.name, table.table));
 }
 
-bool IsComplete(const Json& migration) { return ConditionOf(migration, "Complete", "status") == "True"; }
+bool IsComplete(const Json& migration) { return MigrationCondition(migration, "Complete", "status") == "True"; }
 
 std::string InWords(int64_t rows) { return "about " + std::to_string(rows) + " rows"; }
 
-// Why this engine and no other, and what becomes of compression.
+// Why this engine and no other.
 std::string EngineInWords(const Partitioning& wanted, const shadow::TimescaleState& timescale) {
-  std::string text = "engine Native";
-  if (wanted.chosen) {
-    text += !timescale.version.empty() ? ": hypertables are not made, for they would lock a history while they copy it"
-            : timescale.available      ? ": this database has no extension timescaledb"
-                                       : ": the server has no TimescaleDB";
-  }
-  if (wanted.compression) text += "; nothing is compressed: that needs hypertables";
-  return text;
+  shadow::EngineChoice choice = shadow::ChooseEngine(wanted.each.engine, timescale, {});
+  bool hypertable = choice.engine == shadow::PartitionEngine::kHypertable;
+  std::string text = hypertable ? "engine Hypertable" : "engine Native";
+  if (!choice.why.empty()) return text + ": " + choice.why;
+  if (!hypertable) return text;
+  return text + (timescale.version.empty() ? ", which this database has not: CREATE EXTENSION timescaledb"
+                                           : ": TimescaleDB " + timescale.version);
 }
 
-ApplyObject Migration(const PlanContext& context, const std::string& name, const std::string& table) {
-  return {kSqlMigrations, RenderPartitionMigration(context.policy, context.resolved, name, table)};
+ApplyObject Migration(const PlanContext& context, const std::string& name, const std::string& table,
+                      shadow::PartitionEngine engine) {
+  return {kSqlMigrations, RenderPartitionMigration(context.policy, context.resolved, name, table, engine)};
 }
 
 }  // namespace
@@ -94,17 +109,36 @@ std::string SplitMigration(const std::string& policy, const std::string& table) 
   return MigrationName(policy, "-split-", table);
 }
 
+std::string CompressMigration(const std::string& policy, const std::string& table) {
+  return MigrationName(policy, "-compress-", table);
+}
+
+std::string MigrationCondition(const Json& migration, const std::string& type, const char* field) {
+  const Json& conditions = kube::At(migration, {"status", "conditions"});
+  if (!conditions.is_array()) return "";
+  for (const Json& condition : conditions) {
+    if (kube::StringAt(condition, {"type"}) == type) return kube::StringAt(condition, {field});
+  }
+  return "";
+}
+
 Json RenderPartitionMigration(const crds::ShadowTablePolicy& policy, const Resolved& resolved, const std::string& name,
-                              const std::string& table) {
+                              const std::string& table, shadow::PartitionEngine engine) {
   const Partitioning& wanted = *resolved.partitioning;
-  Json spec{{"steps", Json::array({{{"name", "partition"},
-                                    {"partitionHistory",
-                                     {{"policy", policy.meta.name},
-                                      {"table", Plain(table)},
-                                      {"column", wanted.each.column},
-                                      {"interval", FormatDuration(wanted.each.interval)},
-                                      {"engine", "Native"},
-                                      {"ahead", wanted.each.ahead}}}}})}};
+  bool hypertable = engine == shadow::PartitionEngine::kHypertable;
+  return RenderMigration(policy, name,
+                         Json::array({{{"name", "partition"},
+                                       {"partitionHistory",
+                                        {{"policy", policy.meta.name},
+                                         {"table", Plain(table)},
+                                         {"column", wanted.each.column},
+                                         {"interval", FormatDuration(wanted.each.interval)},
+                                         {"engine", hypertable ? "Hypertable" : "Native"},
+                                         {"ahead", wanted.each.ahead}}}}}));
+}
+
+Json RenderMigration(const crds::ShadowTablePolicy& policy, const std::string& name, const Json& steps) {
+  Json spec{{"steps", steps}};
   if (policy.spec.database_name.empty()) {
     spec["connectionSecret"] = {{"name", policy.spec.connection_secret}};
   } else {
@@ -142,26 +176,30 @@ void PlanPartitions(const PlanContext& context, const Seen& seen, Plan& plan) {
       std::string split = SplitMigration(context.policy.meta.name, table.table);
       if (wanted.retain.has_value() && table.history && table.state.old_part_past && !busy &&
           seen.Object(kSqlMigrations, split) == nullptr) {
-        plan.actions.emplace_back(Migration(context, split, table.table));
+        plan.actions.emplace_back(Migration(context, split, table.table, shadow::PartitionEngine::kNative));
         busy = true;
       }
       continue;
     }
+    if (table.state.stage == PartitionStage::kHypertable && wanted.retain.has_value() && !table.expired.empty()) {
+      plan.actions.emplace_back(DropExpiredPartitions{spec, *wanted.retain});
+    }
     if (table.bound_near) {
       plan.actions.emplace_back(ForgetPartitionBound{spec});
     }
-    if (!IsDue(table, wanted) || !table.findings.empty()) continue;
+    if (!IsDue(table, wanted) || !InTheWay(table, wanted, seen.timescale).empty()) continue;
     const Json* migration = MigrationOf(context.policy, seen, table);
     if (migration != nullptr && IsComplete(*migration)) {
       // Of a table of that name that was here before.
       plan.actions.emplace_back(
           DeleteObject{kSqlMigrations, kube::KeyOf(*migration).name, kube::StringAt(*migration, {"metadata", "uid"})});
     } else if (migration == nullptr && !busy) {
-      plan.actions.emplace_back(
-          Migration(context, PartitionMigration(context.policy.meta.name, table.table), table.table));
+      plan.actions.emplace_back(Migration(context, PartitionMigration(context.policy.meta.name, table.table),
+                                          table.table, ChoiceFor(table, wanted, seen.timescale).engine));
       busy = true;
     }
   }
+  PlanCompression(context, seen, plan);
 }
 
 void PlanPartitionsEnd(const Seen& seen, Plan& plan) {
@@ -171,7 +209,7 @@ void PlanPartitionsEnd(const Seen& seen, Plan& plan) {
     plan.actions.emplace_back(DeleteObject{kSqlMigrations, key.second, kube::StringAt(object, {"metadata", "uid"})});
   }
   for (const PartitionSeen& table : seen.partitions) {
-    if (table.state.stage != PartitionStage::kMarked) continue;
+    if (table.state.stage != PartitionStage::kMarked && table.state.stage != PartitionStage::kCopying) continue;
     shadow::PartitionSpec spec;
     spec.table = table.table;
     plan.actions.emplace_back(ForgetPartitionBound{spec});
@@ -190,6 +228,45 @@ std::string PartitionsRunOut(const Outcome& outcome) {
   return "";
 }
 
+namespace {
+
+// What stands, of all tables together.
+struct Tally {
+  int native = 0, hypertables = 0, chunks = 0;
+  std::optional<WallTime> until;      // Up to when all native ones have partitions.
+  Duration chunk = Duration::zero();  // Of the first hypertable.
+  std::vector<std::string> others;    // Hypertables that pgtier did not make.
+
+  void Add(const PartitionSeen& table) {
+    const shadow::PartitionState& state = table.state;
+    if (state.stage == PartitionStage::kPartitioned) {
+      ++native;
+      if (state.upper.has_value() && (!until.has_value() || *state.upper < *until)) until = state.upper;
+    } else if (state.stage == PartitionStage::kHypertable && state.managed) {
+      if (hypertables++ == 0) chunk = state.chunk;
+      chunks += state.parts;
+    } else if (state.stage == PartitionStage::kHypertable) {
+      others.push_back(Plain(table.table));
+    }
+  }
+
+  [[nodiscard]] std::string InWords(size_t tables, const Partitioning& wanted) const {
+    std::string of = " of " + std::to_string(tables) + " tables ";
+    std::string text;
+    if (native > 0 || hypertables == 0) {
+      text = std::to_string(native) + of + "in partitions of " + FormatDuration(wanted.each.interval);
+      if (until.has_value()) text += ", made until " + FormatTime(*until);
+    }
+    if (hypertables > 0) {
+      text += (text.empty() ? "" : "; ") + std::to_string(hypertables) + of + "in chunks of " + FormatDuration(chunk) +
+              ", " + std::to_string(chunks) + " of them";
+    }
+    return text + (wanted.retain.has_value() ? ", kept for " + FormatDuration(*wanted.retain) : ", kept for ever");
+  }
+};
+
+}  // namespace
+
 Saying SayPartitioned(const Outcome& outcome) {
   const Partitioning& wanted = *outcome.resolved.partitioning;
   const Seen& seen = outcome.seen;
@@ -198,43 +275,43 @@ Saying SayPartitioned(const Outcome& outcome) {
   if (seen.partitions.empty()) {
     return {kUnknown, "NotInstalled", "nobody has looked yet: the policy's tables are not installed"};
   }
-  int partitioned = 0;
-  std::optional<WallTime> until;
+  Tally tally;
   std::vector<std::string> ways, moves;
   std::string reason;
+  auto failed = [&](const Json* migration) {
+    if (migration == nullptr || MigrationCondition(*migration, "Stalled", "status") != "True") return false;
+    if (reason.empty()) reason = "MigrationFailed";
+    ways.push_back("SqlMigration " + kube::KeyOf(*migration).name + ": " +
+                   MigrationCondition(*migration, "Stalled", "message"));
+    return true;
+  };
   for (const PartitionSeen& table : seen.partitions) {
     std::string name = Plain(table.table);
-    const shadow::PartitionState& state = table.state;
-    if (state.stage == PartitionStage::kPartitioned) {
-      ++partitioned;
-      if (state.upper.has_value() && (!until.has_value() || *state.upper < *until)) until = state.upper;
-      const Json* split = seen.Object(kSqlMigrations, SplitMigration(outcome.policy.meta.name, table.table));
-      if (split != nullptr && ConditionOf(*split, "Stalled", "status") == "True") {
-        if (reason.empty()) reason = "MigrationFailed";
-        ways.push_back("SqlMigration " + kube::KeyOf(*split).name + ": " + ConditionOf(*split, "Stalled", "message"));
-      }
+    tally.Add(table);
+    if (table.state.stage == PartitionStage::kPartitioned) {
+      failed(seen.Object(kSqlMigrations, SplitMigration(outcome.policy.meta.name, table.table)));
     }
-    if (!table.findings.empty()) {
-      const shadow::Finding& finding = table.findings.front();
-      if (reason.empty()) reason = finding.code;
-      ways.push_back(
-          name + ": " + finding.code + ": " + finding.message + "; " + finding.cure +
-          (table.findings.size() > 1 ? " (and " + std::to_string(table.findings.size() - 1) + " more)" : ""));
+    if (auto found = InTheWay(table, wanted, seen.timescale); !found.empty()) {
+      if (reason.empty()) reason = found.front().code;
+      ways.push_back(name + ": " + found.front().code + ": " + found.front().message + "; " + found.front().cure +
+                     (found.size() > 1 ? " (and " + std::to_string(found.size() - 1) + " more)" : ""));
       continue;
     }
     if (!IsDue(table, wanted)) continue;
     const Json* migration = MigrationOf(outcome.policy, seen, table);
-    std::string grown = name + " has " + InWords(state.rows);
+    shadow::EngineChoice choice = ChoiceFor(table, wanted, seen.timescale);
+    std::string grown = name + " has " + InWords(table.state.rows);
+    // Why this table gets none, where the others get hypertables.
+    std::string though = choice.engine == shadow::PartitionEngine::kNative && !table.hypertable_findings.empty() &&
+                                 !seen.timescale.version.empty() && !choice.why.empty()
+                             ? " natively, for " + choice.why
+                             : "";
     if (outcome.resolved.ladder.observe_only) {
-      moves.push_back(grown + " and would be partitioned");
-    } else if (migration != nullptr && ConditionOf(*migration, "Stalled", "status") == "True") {
-      if (reason.empty()) reason = "MigrationFailed";
-      ways.push_back("SqlMigration " + kube::KeyOf(*migration).name + ": " +
-                     ConditionOf(*migration, "Stalled", "message"));
-    } else if (migration != nullptr) {
-      moves.push_back(grown + ": SqlMigration " + kube::KeyOf(*migration).name + " partitions it");
-    } else {
-      moves.push_back(grown + " and is next");
+      moves.push_back(grown + " and would be partitioned" + though);
+    } else if (!failed(migration)) {
+      moves.push_back(migration == nullptr
+                          ? grown + " and is next"
+                          : grown + ": SqlMigration " + kube::KeyOf(*migration).name + " partitions it" + though);
     }
   }
   if (!ways.empty()) return {kFalse, reason, Join(ways)};
@@ -243,14 +320,14 @@ Saying SayPartitioned(const Outcome& outcome) {
     return {kFalse, outcome.resolved.ladder.observe_only ? "WouldPartition" : "Partitioning",
             Join(moves) + "; " + engine};
   }
-  std::string count = std::to_string(partitioned) + " of " + std::to_string(seen.partitions.size()) + " tables";
-  if (partitioned == 0) {
-    return {kTrue, "BelowThreshold", "no table has " + std::to_string(wanted.rows) + " rows yet, " + engine};
+  std::string others =
+      tally.others.empty()
+          ? ""
+          : "; " + Join(tally.others) + ": a hypertable that pgtier did not make, left to TimescaleDB's policies";
+  if (tally.native + tally.hypertables == 0) {
+    return {kTrue, "BelowThreshold", "no table has " + std::to_string(wanted.rows) + " rows yet, " + engine + others};
   }
-  std::string text = count + " in partitions of " + FormatDuration(wanted.each.interval);
-  if (until.has_value()) text += ", made until " + FormatTime(*until);
-  text += wanted.retain.has_value() ? ", kept for " + FormatDuration(*wanted.retain) : ", kept for ever";
-  return {kTrue, "AsSpecified", text + "; " + engine};
+  return {kTrue, "AsSpecified", tally.InWords(seen.partitions.size(), wanted) + "; " + engine + others};
 }
 
 }  // namespace pgtier::controllers::shadow_table

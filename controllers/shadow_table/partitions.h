@@ -17,13 +17,24 @@ std::string PartitionMigration(const std::string& policy, const std::string& tab
 // The one that splits what the table was before.
 std::string SplitMigration(const std::string& policy, const std::string& table);
 
-// The SqlMigration of that name, rendered. `table` as SQL writes it.
+// The one that compresses chunks.
+std::string CompressMigration(const std::string& policy, const std::string& table);
+
+// A field of one of a migration's conditions; empty: it has none of that type.
+std::string MigrationCondition(const nlohmann::json& migration, const std::string& type, const char* field);
+
+// The SqlMigration of that name, rendered: with these steps, or the one that partitions `table` (as SQL writes it).
+nlohmann::json RenderMigration(const crds::ShadowTablePolicy& policy, const std::string& name,
+                               const nlohmann::json& steps);
 nlohmann::json RenderPartitionMigration(const crds::ShadowTablePolicy& policy, const Resolved& resolved,
-                                        const std::string& name, const std::string& table);
+                                        const std::string& name, const std::string& table,
+                                        shadow::PartitionEngine engine);
 
 // Adds to the plan what the partitions need: one migration at a time for tables that have grown beyond the policy's
 // rows, partitions ahead, old ones dropped where the policy says for how long they are kept.
 void PlanPartitions(const PlanContext& context, const Seen& seen, Plan& plan);
+// Adds, as PlanPartitions does, what compresses old chunks of large hypertables, one migration at a time for each.
+void PlanCompression(const PlanContext& context, const Seen& seen, Plan& plan);
 // Of a policy that is deleted: bounds that nobody would lift any more.
 void PlanPartitionsEnd(const Seen& seen, Plan& plan);
 
@@ -31,5 +42,7 @@ void PlanPartitionsEnd(const Seen& seen, Plan& plan);
 std::string PartitionsRunOut(const Outcome& outcome);
 // Condition Partitioned. Only for a policy that asks for partitions.
 Saying SayPartitioned(const Outcome& outcome);
+// Condition Compressed. Only for a policy that asks for compression.
+Saying SayCompressed(const Outcome& outcome);
 
 }  // namespace pgtier::controllers::shadow_table

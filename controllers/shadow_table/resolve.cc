@@ -32,12 +32,6 @@ void FindGaps(const crds::ShadowTablePolicySpec& spec, bool workers, std::vector
   }
   if (spec.partitioning.has_value()) {
     const crds::Partitioning& wanted = *spec.partitioning;
-    if (wanted.engine == "Hypertable") {
-      found.push_back({"spec.partitioning.engine: Hypertable (take Native, or Auto)", "", false});
-    }
-    if (wanted.compression) {
-      found.push_back({"spec.partitioning.compression (it needs hypertables, which are not made)", "", false});
-    }
     if (wanted.interval.has_value() && *wanted.interval < kShortestPeriod) {
       found.push_back({"spec.partitioning.interval of less than 1h", "", false});
     }
@@ -114,7 +108,7 @@ shadow::Spec ResolveSpec(const crds::ShadowTablePolicy& policy) {
 
 // Nothing where it can't be had as it is written: FindGaps says so.
 std::optional<Partitioning> ResolvePartitioning(const crds::ShadowTablePolicySpec& spec) {
-  if (!spec.partitioning.has_value() || spec.partitioning->engine == "Hypertable") return std::nullopt;
+  if (!spec.partitioning.has_value()) return std::nullopt;
   const crds::Partitioning& written = *spec.partitioning;
   Partitioning partitioning;
   partitioning.rows = written.rows.value_or(partitioning.rows);
@@ -124,8 +118,12 @@ std::optional<Partitioning> ResolvePartitioning(const crds::ShadowTablePolicySpe
   partitioning.each.interval = std::chrono::floor<std::chrono::seconds>(partitioning.each.interval);
   partitioning.each.ahead = written.ahead.value_or(partitioning.each.ahead);
   partitioning.retain = written.retain;
-  partitioning.chosen = written.engine != "Native";
-  partitioning.compression = written.compression;
+  partitioning.each.engine = shadow::ParseEngine(written.engine);
+  if (written.compression) {
+    Compression& compression = partitioning.compression.emplace();
+    compression.rows = written.compression_rows.value_or(compression.rows);
+    compression.older_than = written.compression_older_than.value_or(compression.older_than);
+  }
   return partitioning;
 }
 

@@ -18,12 +18,16 @@ struct Workers {
   int64_t queue_alert = 1000;  // Rows in the queue beyond which the policy is degraded, and a worker more is wanted.
 };
 
+struct Compression {
+  int64_t rows = 100'000'000;                         // Of a hypertable with as many, estimated,
+  Duration older_than = std::chrono::hours(24 * 90);  // chunks all of whose rows are older are compressed.
+};
+
 struct Partitioning {
   int64_t rows = 1'000'000;    // A table with as many, estimated, is partitioned.
   shadow::PartitionSpec each;  // Of every table; names none.
   std::optional<Duration> retain;
-  bool chosen = false;       // The engine was left to pgtier.
-  bool compression = false;  // Asked for.
+  std::optional<Compression> compression;
 };
 
 struct Resolved : Limits {

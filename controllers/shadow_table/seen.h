@@ -30,10 +30,12 @@ struct PartitionSeen {
   std::string table;  // As SQL writes it.
   bool history = true;
   shadow::PartitionState state;
-  std::vector<shadow::Finding> findings;  // What stands in the way of one that is due.
-  std::vector<std::string> expired;       // Partitions that `retain` keeps no longer.
-  bool needs_ahead = false;               // Partitions are to be made.
-  bool bound_near = false;                // A bound that a migration has left would refuse rows soon.
+  std::vector<shadow::Finding> findings;             // What stands in the way of one that is due,
+  std::vector<shadow::Finding> hypertable_findings;  // and what beside it in the way of a hypertable.
+  std::vector<std::string> expired;                  // Partitions, or chunks, that `retain` keeps no longer.
+  std::vector<shadow::Chunk> to_compress;            // Old enough, and not compressed; the oldest first, some of them.
+  bool needs_ahead = false;                          // Partitions are to be made.
+  bool bound_near = false;                           // A bound that a migration has left would refuse rows soon.
 };
 
 struct Seen {

@@ -16,6 +16,7 @@ Result<PartitionStage> StageOf(const Row& row) {
   if (text == "missing") return PartitionStage::kMissing;
   if (text == "plain") return PartitionStage::kPlain;
   if (text == "begun") return PartitionStage::kMarked;
+  if (text == "copying") return PartitionStage::kCopying;
   if (text == "partitioned") return PartitionStage::kPartitioned;
   if (text == "hypertable") return PartitionStage::kHypertable;
   return PartitionStage::kOther;
@@ -34,7 +35,51 @@ Result<std::vector<std::string>> ExpiredOids(Connection& connection, const Parti
   return found;
 }
 
+Status ReadHypertable(const Row& row, PartitionState& state) {
+  PGTIER_ASSIGN_OR_RETURN(state.managed, row.Get<bool>("managed"));
+  PGTIER_ASSIGN_OR_RETURN(state.unfinished, row.Get<bool>("unfinished"));
+  PGTIER_ASSIGN_OR_RETURN(state.rows, row.Get<int64_t>("chunk_rows"));
+  PGTIER_ASSIGN_OR_RETURN(state.bytes, row.Get<int64_t>("chunk_bytes"));
+  PGTIER_ASSIGN_OR_RETURN(auto chunks, row.Get<int64_t>("chunks"));
+  PGTIER_ASSIGN_OR_RETURN(auto compressed, row.Get<int64_t>("compressed"));
+  PGTIER_ASSIGN_OR_RETURN(auto seconds, row.Find<int64_t>("chunk_seconds"));
+  state.parts = static_cast<int>(chunks);
+  state.compressed = static_cast<int>(compressed);
+  state.chunk = std::chrono::seconds(seconds.value_or(0));
+  return {};
+}
+
+Result<std::vector<Finding>> FindingsOf(Connection& connection, const char* sql, const PartitionSpec& spec,
+                                        Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(auto rows, connection.Query(sql, {spec.table, spec.column}, deadline));
+  std::vector<Finding> findings;
+  for (const Row& row : rows) {
+    Finding& finding = findings.emplace_back();
+    PGTIER_ASSIGN_OR_RETURN(finding.code, row.Get<std::string>("code"));
+    PGTIER_ASSIGN_OR_RETURN(finding.object, row.Get<std::string>("object"));
+    PGTIER_ASSIGN_OR_RETURN(finding.message, row.Get<std::string>("message"));
+    PGTIER_ASSIGN_OR_RETURN(finding.cure, row.Get<std::string>("cure"));
+  }
+  return findings;
+}
+
 }  // namespace
+
+PartitionEngine ParseEngine(const std::string& name) {
+  if (name == "Native") return PartitionEngine::kNative;
+  return name == "Hypertable" ? PartitionEngine::kHypertable : PartitionEngine::kAuto;
+}
+
+EngineChoice ChooseEngine(PartitionEngine wanted, const TimescaleState& timescale,
+                          const std::vector<Finding>& against) {
+  if (wanted != PartitionEngine::kAuto) return {wanted, ""};
+  if (timescale.version.empty()) {
+    return {PartitionEngine::kNative,
+            timescale.available ? "this database has no extension timescaledb" : "the server has no TimescaleDB"};
+  }
+  if (!against.empty()) return {PartitionEngine::kNative, against.front().code + ": " + against.front().message};
+  return {PartitionEngine::kHypertable, ""};
+}
 
 std::string SecondsText(Duration duration) {
   return std::to_string(std::chrono::duration_cast<std::chrono::seconds>(duration).count());
@@ -51,9 +96,13 @@ Result<std::vector<PartitionState>> InspectPartitions(Connection& connection, co
   PGTIER_ASSIGN_OR_RETURN(
       auto rows, connection.Query(
                      "SELECT s.*, CASE WHEN isfinite(s.upper) THEN extract(epoch FROM s.upper)::bigint END AS upper_at,"
-                     " CASE WHEN s.big IS NOT NULL THEN s.big::regclass::text ELSE '' END AS big_name"
-                     " FROM unnest($1::text[]) WITH ORDINALITY AS e (name, n),"
-                     " pgtier.shadow_partition_state(e.name, $2) AS s ORDER BY e.n",
+                     " CASE WHEN s.big IS NOT NULL THEN s.big::regclass::text ELSE '' END AS big_name,"
+                     " h.managed, h.unfinished, h.chunks, h.compressed, h.chunk_seconds,"
+                     " h.rows_estimate AS chunk_rows, h.bytes AS chunk_bytes"
+                     " FROM unnest($1::text[]) WITH ORDINALITY AS e (name, n)"
+                     " CROSS JOIN LATERAL pgtier.shadow_partition_state(e.name, $2) AS s"
+                     " LEFT JOIN LATERAL (SELECT * FROM pgtier.shadow_hypertable_state(s.relation)"
+                     "                    WHERE s.state = 'hypertable') AS h ON true ORDER BY e.n",
                      {ArrayLiteral(tables), each.column}, deadline));
   std::vector<PartitionState> states;
   for (const Row& row : rows) {
@@ -69,6 +118,7 @@ Result<std::vector<PartitionState>> InspectPartitions(Connection& connection, co
     PGTIER_ASSIGN_OR_RETURN(state.old_part, row.Get<std::string>("big_name"));
     PGTIER_ASSIGN_OR_RETURN(auto past, row.Find<bool>("big_past"));
     state.old_part_past = past == true;
+    if (state.stage == PartitionStage::kHypertable) PGTIER_RETURN_IF_ERROR(ReadHypertable(row, state));
   }
   if (states.size() != tables.size()) return MakeError(Code::kInternal, "the server left tables out");
   return states;
@@ -95,17 +145,11 @@ Result<TimescaleState> InspectTimescale(Connection& connection, Deadline deadlin
 }
 
 Result<std::vector<Finding>> PartitionFindings(Connection& connection, const PartitionSpec& spec, Deadline deadline) {
-  PGTIER_ASSIGN_OR_RETURN(auto rows, connection.Query("SELECT * FROM pgtier.shadow_partition_findings($1, $2)",
-                                                      {spec.table, spec.column}, deadline));
-  std::vector<Finding> findings;
-  for (const Row& row : rows) {
-    Finding& finding = findings.emplace_back();
-    PGTIER_ASSIGN_OR_RETURN(finding.code, row.Get<std::string>("code"));
-    PGTIER_ASSIGN_OR_RETURN(finding.object, row.Get<std::string>("object"));
-    PGTIER_ASSIGN_OR_RETURN(finding.message, row.Get<std::string>("message"));
-    PGTIER_ASSIGN_OR_RETURN(finding.cure, row.Get<std::string>("cure"));
-  }
-  return findings;
+  return FindingsOf(connection, "SELECT * FROM pgtier.shadow_partition_findings($1, $2)", spec, deadline);
+}
+
+Result<std::vector<Finding>> HypertableFindings(Connection& connection, const PartitionSpec& spec, Deadline deadline) {
+  return FindingsOf(connection, "SELECT * FROM pgtier.shadow_hypertable_findings($1, $2)", spec, deadline);
 }
 
 bool NeedsAhead(const PartitionState& state, const PartitionSpec& spec, WallTime now) {

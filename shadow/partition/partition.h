@@ -17,17 +17,27 @@
 
 namespace pgtier::shadow {
 
+enum class PartitionEngine {
+  kAuto,        // hypertables where this database has TimescaleDB and the table can become one, else native partitions
+  kNative,      // the server's own partitions
+  kHypertable,  // TimescaleDB's chunks
+};
+// As the API writes it: Auto, Native, Hypertable; empty: Auto.
+PartitionEngine ParseEngine(const std::string& name);
+
 struct PartitionSpec {
   std::string table;  // as SQL writes it: public.customers_history; without a schema: public
   std::string column = "at_utc";
   Duration interval = std::chrono::hours(24 * 7);  // a partition's span; whole seconds, an hour at least
   int ahead = 4;                                   // whole periods after this one that have a partition
+  PartitionEngine engine = PartitionEngine::kAuto;
 };
 
 enum class PartitionStage {
   kMissing,      // there is no such table
   kPlain,        // not partitioned
-  kMarked,       // plain, with a bound on new rows: on its way
+  kMarked,       // plain, with a bound on new rows: on its way to native partitions
+  kCopying,      // plain, with a copy that becomes a hypertable: on its way
   kPartitioned,  // by the range of the column
   kHypertable,   // TimescaleDB's
   kOther,        // partitioned by something else
@@ -44,6 +54,11 @@ struct PartitionState {
   // none (any more). And whether its end is past, so that it can be split into periods.
   std::string old_part;
   bool old_part_past = false;
+  // Of a hypertable; `parts` are its chunks.
+  bool managed = false;     // pgtier made it
+  bool unfinished = false;  // what it was before waits to be dropped
+  Duration chunk = Duration::zero();
+  int compressed = 0;  // chunks
 };
 
 // What the server has of TimescaleDB.
@@ -60,18 +75,31 @@ Result<std::vector<PartitionState>> InspectPartitions(postgres::Connection& conn
                                                       const std::vector<std::string>& tables, Deadline deadline);
 Result<TimescaleState> InspectTimescale(postgres::Connection& connection, Deadline deadline);
 
+// What stands in the way of a hypertable, beside what PartitionFindings gives.
+Result<std::vector<Finding>> HypertableFindings(postgres::Connection& connection, const PartitionSpec& spec,
+                                                Deadline deadline);
+
+struct EngineChoice {
+  PartitionEngine engine = PartitionEngine::kNative;  // never kAuto
+  std::string why;                                    // why it is no hypertable, where that was left open; or empty
+};
+// `against` as HypertableFindings gives.
+EngineChoice ChooseEngine(PartitionEngine wanted, const TimescaleState& timescale, const std::vector<Finding>& against);
+
 // Whether EnsureAhead has something to do.
 bool NeedsAhead(const PartitionState& state, const PartitionSpec& spec, WallTime now);
 
-// What stands in the way of partitioning the table natively; all of it blocks. Nothing for one that is partitioned so.
+// What stands in the way of partitioning the table by any engine; all of it blocks. Nothing for one that has native
+// partitions.
 Result<std::vector<Finding>> PartitionFindings(postgres::Connection& connection, const PartitionSpec& spec,
                                                Deadline deadline);
 
 // Makes partitions until `ahead` periods after this one have theirs; how many it made. Holds no writer up.
 Result<int> EnsureAhead(postgres::Connection& admin, const PartitionSpec& spec, Deadline deadline);
 
-// Drops partitions all of whose rows are older than `retain`, at most `most` of them, each in a transaction that holds
-// writers off for some milliseconds; their names. Never the only one. Errors: kDeadlineExceeded: writers did not let it
+// Drops partitions all of whose rows are older than `retain`, or such chunks of a hypertable that pgtier made, at most
+// `most` of them, each in a transaction that holds writers off for some milliseconds; their names. Never the only
+// partition. Errors: kDeadlineExceeded: writers did not let it
 // in.
 Result<std::vector<std::string>> DropExpired(postgres::Connection& admin, const PartitionSpec& spec, Duration retain,
                                              int most, Deadline deadline);
@@ -79,8 +107,18 @@ Result<std::vector<std::string>> DropExpired(postgres::Connection& admin, const 
 Result<std::vector<std::string>> Expired(postgres::Connection& connection, const PartitionSpec& spec, Duration retain,
                                          Deadline deadline);
 
-// Takes a bound and a prepared table back, of a table that is not to be partitioned after all: a bound that nobody
-// finishes would refuse rows one day. Does nothing for others.
+struct Chunk {
+  std::string name;  // as SQL writes it
+  std::string ends;  // when its rows end, in UTC: 20261102t0000
+};
+// Chunks of a hypertable that pgtier made which are not compressed and all of whose rows are older; at most 16.
+Result<std::vector<Chunk>> ChunksToCompress(postgres::Connection& connection, const PartitionSpec& spec,
+                                            Duration older_than, Deadline deadline);
+// A statement that compresses one of them; it is a transaction of its own.
+std::string CompressionOf(const Chunk& chunk, const PartitionSpec& spec);
+
+// Takes back what was prepared, of a table that is not to be partitioned after all: a bound that nobody finishes would
+// refuse rows one day, and what comes while a hypertable is made is kept twice. Does nothing for others.
 Status ForgetPartitioning(postgres::Connection& admin, const PartitionSpec& spec, Deadline deadline);
 
 }  // namespace pgtier::shadow

@@ -13,7 +13,7 @@ namespace pgtier::shadow {
 std::unique_ptr<migrations::Step> MakePartitionStep(PartitionSpec spec);
 
 // From `partitionHistory:` of a SqlMigration: {table, column, interval, engine, ahead}; column at_utc, interval 1w,
-// engine Auto and ahead 4 where absent. Errors: kInvalidArgument; kUnimplemented: engine Hypertable.
+// engine Auto and ahead 4 where absent. Errors: kInvalidArgument.
 Result<std::unique_ptr<migrations::Step>> MakePartitionHistoryStep(const nlohmann::json& spec);
 
 }  // namespace pgtier::shadow

@@ -79,7 +79,9 @@ BEGIN
   IF drawn OR history IS NULL OR NOT pgtier.shadow_has_column(history, 'epoch')
      OR NOT pgtier.shadow_has_column(history, 'position') THEN RETURN; END IF;
   PERFORM set_config('lock_timeout', '600ms', true);
-  FOR r IN SELECT history UNION SELECT relid::oid FROM pg_partition_tree(history::regclass) LOOP
+  -- A hypertable's chunks inherit from it.
+  FOR r IN SELECT history UNION SELECT relid::oid FROM pg_partition_tree(history::regclass)
+           UNION SELECT inhrelid FROM pg_inherits WHERE inhparent = history LOOP
     EXECUTE format('LOCK TABLE ONLY %s IN ACCESS SHARE MODE', r::regclass);
     -- Asked when nothing can come in its place: what is read is a table, not a view with somebody's functions.
     CONTINUE WHEN NOT EXISTS (SELECT FROM pg_class WHERE oid = r AND relkind = 'r');

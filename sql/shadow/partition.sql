@@ -64,21 +64,6 @@ BEGIN
 END
 $fn$;
 
--- The relations under a table's name: TimescaleDB's hypertables, where there are any.
-CREATE OR REPLACE FUNCTION pgtier.shadow_is_hypertable(relation oid) RETURNS boolean
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $fn$
-DECLARE
-  is_one boolean;
-BEGIN
-  IF to_regclass('timescaledb_information.hypertables') IS NULL THEN RETURN false; END IF;
-  EXECUTE 'SELECT EXISTS (SELECT FROM timescaledb_information.hypertables AS h JOIN pg_class AS c ON c.oid = $1 '
-          'JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE h.hypertable_schema = n.nspname '
-          'AND h.hypertable_name = c.relname)' INTO is_one USING relation;
-  RETURN is_one;
-END
-$fn$;
-
 -- What stands in the way of partitioning a table by `by_column`, from the catalogue alone. Nothing for one that is.
 CREATE OR REPLACE FUNCTION pgtier.shadow_partition_findings(wanted text, by_column text)
   RETURNS TABLE (code text, object text, message text, cure text)
@@ -195,7 +180,7 @@ CREATE TABLE IF NOT EXISTS pgtier.shadow_partitioning (
 );
 
 -- All that a plan or a condition says of a table. `state`: 'missing', 'plain', 'begun' (a bound stands on the plain
--- table, `proven` once each row is known to fit), 'partitioned', 'hypertable', 'other' (partitioned by something else). `upper`: rows fit until then; `oldest`:
+-- table, `proven` once each row is known to fit), 'copying' (a hypertable is made of it), 'partitioned', 'hypertable', 'other' (partitioned by something else). `upper`: rows fit until then; `oldest`:
 -- the first partition's end; `big`: a first partition without a lower bound, and whether its end is past.
 CREATE OR REPLACE FUNCTION pgtier.shadow_partition_state(wanted text, by_column text, OUT state text, OUT relation oid,
     OUT rows_estimate bigint, OUT bytes bigint, OUT parts integer, OUT upper timestamptz, OUT oldest timestamptz,
@@ -216,7 +201,9 @@ BEGIN
       JOIN pg_constraint AS k ON k.conrelid = p.relation AND k.conname = 'pgtier_partition_bound'
       WHERE p.relation = shadow_partition_state.relation;
     proven := coalesce(proven, false);
-    state := CASE WHEN upper IS NOT NULL THEN 'begun' WHEN pgtier.shadow_is_hypertable(relation) THEN 'hypertable' ELSE 'plain' END;
+    state := CASE WHEN upper IS NOT NULL THEN 'begun'
+                  WHEN EXISTS (SELECT FROM pgtier.shadow_splits AS c WHERE c.relation = shadow_partition_state.relation) THEN 'copying'
+                  WHEN pgtier.shadow_is_hypertable(relation) THEN 'hypertable' ELSE 'plain' END;
     RETURN;
   END IF;
   SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint, coalesce(sum(c.relpages), 0) * 8192

@@ -139,7 +139,7 @@ BEGIN
 END
 $fn$;
 
--- Takes back what the steps before the last have done: bound and shell.
+-- Takes back what the steps before the last have done: bound and shell, or the copy that was to become a hypertable.
 CREATE OR REPLACE FUNCTION pgtier.shadow_partition_forget(wanted text) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $fn$
@@ -156,6 +156,10 @@ BEGIN
     EXECUTE format('ALTER TABLE %s DROP CONSTRAINT pgtier_partition_bound', h::regclass);
   END IF;
   DELETE FROM pgtier.shadow_partitioning WHERE relation = h RETURNING * INTO p;
+  IF EXISTS (SELECT FROM pgtier.shadow_splits WHERE relation = h) THEN
+    PERFORM pgtier.shadow_split_forget(h);
+    PERFORM pgtier.shadow_own_ddl(true);
+  END IF;
   IF EXISTS (SELECT FROM pg_class WHERE oid = p.shell) THEN EXECUTE format('DROP TABLE %s', p.shell::regclass); END IF;
   PERFORM pgtier.shadow_own_ddl(false);
 END

@@ -25,14 +25,19 @@ BEGIN
 END
 $fn$;
 
--- Partitions whose rows are all older than `keep`.
+-- Partitions whose rows are all older than `keep`; chunks of a hypertable that pgtier made.
 CREATE OR REPLACE FUNCTION pgtier.shadow_partition_expired(wanted text, by_column text, keep interval)
   RETURNS TABLE (relation oid, name text, above oid)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $fn$
   SELECT p.relation, p.relation::regclass::text, p.above
   FROM pgtier.shadow_partition_state(wanted, by_column) AS s, pgtier.shadow_partitions(s.relation) AS p
-  WHERE s.state = 'partitioned' AND p.whole AND p.upper <= clock_timestamp() - keep ORDER BY p.upper
+  WHERE s.state = 'partitioned' AND p.whole AND p.upper <= clock_timestamp() - keep
+  UNION ALL
+  SELECT k.relation, k.relation::regclass::text, s.relation
+  FROM pgtier.shadow_partition_state(wanted, by_column) AS s, pgtier.shadow_chunks(s.relation) AS k
+  WHERE s.state = 'hypertable' AND k.upper <= clock_timestamp() - keep
+    AND (SELECT h.managed FROM pgtier.shadow_hypertable_state(s.relation) AS h)
 $fn$;
 
 -- Drops one of them: it is held against writers for some milliseconds. False: it is none (any more).
@@ -44,6 +49,7 @@ DECLARE
   holder oid;
 BEGIN
   SELECT * INTO s FROM pgtier.shadow_partition_state(wanted, by_column);
+  IF s.state = 'hypertable' THEN RETURN pgtier.shadow_chunk_drop(s.relation, by_column, keep, part); END IF;
   SELECT e.above INTO holder FROM pgtier.shadow_partition_expired(wanted, by_column, keep) AS e WHERE e.relation = part;
   IF NOT FOUND OR s.parts < 2 THEN RETURN false; END IF;
   PERFORM pgtier.shadow_own_ddl(true);

@@ -60,12 +60,13 @@ DECLARE
   g record;
 BEGIN
   PERFORM pgtier.shadow_own_ddl(true);
-  IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = part AND tgfoid = 'pgtier.shadow_split_catch'::regproc) THEN
+  IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = part AND tgname LIKE 'pgtier\_split%') THEN
     PERFORM pgtier.shadow_lock(ARRAY[part], 'ACCESS EXCLUSIVE');
-    FOR g IN SELECT tgname FROM pg_trigger WHERE tgrelid = part AND tgfoid = 'pgtier.shadow_split_catch'::regproc LOOP
+    FOR g IN SELECT tgname FROM pg_trigger WHERE tgrelid = part AND tgname LIKE 'pgtier\_split%' LOOP
       EXECUTE format('DROP TRIGGER %I ON %s', g.tgname, part::regclass);
     END LOOP;
   END IF;
+  EXECUTE format('DROP FUNCTION IF EXISTS pgtier.%I()', 'shadow_catch_' || part);
   DELETE FROM pgtier.shadow_splits WHERE relation = part RETURNING * INTO s;
   IF EXISTS (SELECT FROM pg_class WHERE oid = s.copy) THEN EXECUTE format('DROP TABLE %s', s.copy::regclass); END IF;
   IF EXISTS (SELECT FROM pg_class WHERE oid = s.late) THEN EXECUTE format('DROP TABLE %s', s.late::regclass); END IF;
@@ -179,7 +180,8 @@ DECLARE
   sums text;
   differs text;
 BEGIN
-  SELECT * INTO s FROM pgtier.shadow_splits WHERE relation = part FOR UPDATE;
+  -- Not locked: who changes a row waits for this one's end only where it is written.
+  SELECT * INTO s FROM pgtier.shadow_splits WHERE relation = part;
   IF NOT FOUND OR s.dirty OR s.next_block < s.blocks THEN RETURN 'the copy is not whole'; END IF;
   SELECT string_agg(quote_ident(attname), ', ' ORDER BY attname) INTO columns FROM pg_attribute
     WHERE attrelid = part AND attnum > 0 AND NOT attisdropped;

@@ -17,13 +17,15 @@ class WithServer : public ::testing::Test {
   void SetUp() override {
     if (std::string why = WhyNoServers(); !why.empty()) GTEST_SKIP() << why;
     if (shared_ == nullptr) {
-      auto started = LocalPostgres::Start();
+      auto started = LocalPostgres::Start(ServerOptions());
       ASSERT_TRUE(started.has_value()) << started.error().message;
       shared_ = *std::move(started);
       // Ended before the program's static objects are, on which it depends.
       std::atexit([] { shared_.reset(); });
     }
   }
+  // Of the first test of the program that starts one.
+  virtual PostgresOptions ServerOptions() { return {}; }
   LocalPostgres& server() { return *shared_; }
   postgres::Connection Connect(const std::string& database = "postgres") {
     auto connection = server().Connect(database);

@@ -13,6 +13,7 @@ namespace {
 
 using Json = nlohmann::json;
 using shadow::PartitionStage;
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -161,19 +162,122 @@ TEST(ShadowPartitions, ABoundThatNobodyFinishesIsTakenBack) {
   EXPECT_EQ(done[1], "forget the bound of public.customers_history");
 }
 
-TEST(ShadowPartitions, WhatIsNotAvailableIsNamed) {
-  Scene scene = AtRest(Asking({{"engine", "Hypertable"}}), 5000, 0);
-  EXPECT_THAT(scene.Pass(), IsEmpty());
-  EXPECT_THAT(scene.ConditionOf("NotAvailable").message, HasSubstr("spec.partitioning.engine: Hypertable"));
-  scene.Edit(TwoTables(Asking({{"compression", {{"rows", 5}}}})));
-  scene.seen.timescale.version = "2.19";
+// A hypertable that pgtier made, of that many chunks.
+void MakeChunks(Scene& scene, size_t table, int chunks) {
+  shadow::PartitionState& state = scene.seen.partitions[table].state;
+  state.stage = PartitionStage::kHypertable;
+  state.managed = true;
+  state.chunk = kWeek;
+  state.parts = chunks;
+}
+
+std::string EngineOf(const Scene& scene, const std::string& migration) {
+  const Json* object = scene.seen.Object(kSqlMigrations, migration);
+  return object == nullptr ? "" : object->at("spec").at("steps").at(0).at("partitionHistory").at("engine");
+}
+
+TEST(ShadowPartitions, AreHypertablesWhereTheDatabaseHasTimescale) {
+  Scene scene = AtRest(Asking(), 5000, 5000);
+  scene.seen.timescale.version = "2.19.3";
+  scene.seen.partitions[1].history = false;
+  scene.seen.partitions[1].hypertable_findings = {{"NotAHistory", "t", "its rows have no number", "take Native"}};
   scene.Pass();
-  EXPECT_THAT(scene.ConditionOf("NotAvailable").message, HasSubstr("spec.partitioning.compression"));
+  EXPECT_EQ(EngineOf(scene, "audit-partition-customers-history"), "Hypertable");
+  EXPECT_THAT(scene.ConditionOf("Partitioned").message, HasSubstr("engine Hypertable: TimescaleDB 2.19.3"));
+  // What was begun goes on.
+  scene.seen.partitions[0].state.stage = PartitionStage::kCopying;
   scene.seen.partitions[0].state.rows = 0;
-  scene.Pass();
+  EXPECT_THAT(scene.Pass(), IsEmpty());
+  MakeChunks(scene, 0, 37);
+  scene.seen.partitions[0].state.unfinished = true;
+  EXPECT_THAT(scene.Pass(), IsEmpty());
+  scene.seen.partitions[0].state.unfinished = false;
+  Say(scene, "audit-partition-customers-history", "Complete");
+  // A table that can't become one gets native partitions, and it is said why.
+  EXPECT_THAT(scene.Pass(), ElementsAre("apply SqlMigration audit-partition-trades-log"));
+  EXPECT_EQ(EngineOf(scene, "audit-partition-trades-log"), "Native");
+  scene.now += std::chrono::minutes(5);
+  EXPECT_THAT(scene.Pass(), IsEmpty());
   EXPECT_THAT(scene.ConditionOf("Partitioned").message,
-              HasSubstr("engine Native: hypertables are not made, for they would lock a history while they copy it; "
-                        "nothing is compressed: that needs hypertables"));
+              HasSubstr("natively, for NotAHistory: its rows have no number"));
+  MakeParts(scene, 1, 4 * kWeek);
+  scene.Pass();
+  EXPECT_EQ(scene.ConditionOf("Partitioned").message,
+            "1 of 2 tables in partitions of 7d, made until " + FormatTime(scene.now + 4 * kWeek) +
+                "; 1 of 2 tables in chunks of 7d, 37 of them, kept for ever; engine Hypertable: TimescaleDB 2.19.3");
+}
+
+TEST(ShadowPartitions, HypertablesThatAreAskedForNeedTimescale) {
+  Scene scene = AtRest(Asking({{"engine", "Hypertable"}, {"rows", 1000}}), 999, 999);
+  EXPECT_THAT(scene.Pass(), IsEmpty());
+  EXPECT_THAT(scene.ConditionOf("Partitioned").message, HasSubstr("which this database has not: CREATE EXTENSION"));
+  scene.seen.partitions[0].state.rows = 1000;
+  scene.seen.partitions[0].hypertable_findings = {{"NoTimescaleDB", "d", "there is no extension", "create it"}};
+  EXPECT_THAT(scene.Pass(), IsEmpty());
+  EXPECT_EQ(scene.ConditionOf("Partitioned").reason, "NoTimescaleDB");
+  EXPECT_EQ(scene.ConditionOf("Partitioned").message,
+            "public.customers_history: NoTimescaleDB: there is no extension; create it");
+  scene.seen.timescale.version = "2.19.3";
+  scene.seen.partitions[0].hypertable_findings.clear();
+  EXPECT_THAT(scene.Pass(), ElementsAre("apply SqlMigration audit-partition-customers-history"));
+  EXPECT_EQ(EngineOf(scene, "audit-partition-customers-history"), "Hypertable");
+  EXPECT_EQ(scene.ConditionOf("NotAvailable").status, "False");
+  // A policy that goes takes back what was begun.
+  scene.seen.partitions[0].state.stage = PartitionStage::kCopying;
+  scene.policy.meta.deleting = true;
+  std::vector<std::string> done = scene.Pass();
+  ASSERT_GE(done.size(), 2U);
+  EXPECT_EQ(done[0], "delete SqlMigration audit-partition-customers-history");
+  EXPECT_EQ(done[1], "forget the bound of public.customers_history");
+}
+
+TEST(ShadowPartitions, OldChunksAreDroppedWhereAskedForAndOthersTablesLeftAlone) {
+  Scene scene = AtRest(Asking({{"retain", "90d"}}), 0, 0);
+  scene.seen.timescale.version = "2.19.3";
+  MakeChunks(scene, 0, 37);
+  scene.seen.partitions[0].expired = {"_timescaledb_internal._hyper_1_1_chunk"};
+  scene.seen.partitions[1].state.stage = PartitionStage::kHypertable;
+  EXPECT_THAT(scene.Pass(), ElementsAre("drop old partitions of public.customers_history"));
+  EXPECT_THAT(scene.ConditionOf("Partitioned").message,
+              AllOf(HasSubstr("kept for 90d"), HasSubstr("public.trades_log: a hypertable that pgtier did not make")));
+}
+
+TEST(ShadowPartitions, OldChunksAreCompressedWhereTheBuildCan) {
+  Scene scene = AtRest(Asking({{"compression", {{"rows", 5000}, {"olderThan", "30d"}}}}), 0, 0);
+  EXPECT_THAT(scene.Pass(), IsEmpty());
+  EXPECT_EQ(scene.ConditionOf("Compressed").reason, "NoTimescaleDB");
+  scene.seen.timescale.version = "2.19.3";
+  EXPECT_THAT(scene.Pass(), IsEmpty());
+  EXPECT_EQ(scene.ConditionOf("Compressed").status, "False");
+  EXPECT_EQ(scene.ConditionOf("Compressed").reason, "CompressionNotInThisBuild");
+  EXPECT_THAT(scene.ConditionOf("Compressed").message, HasSubstr("set timescaledb.license = timescale"));
+  scene.seen.timescale.compresses = true;
+  scene.Pass();
+  EXPECT_EQ(scene.ConditionOf("Compressed").reason, "BelowThreshold");
+  MakeParts(scene, 1, 4 * kWeek);
+  scene.seen.partitions[1].state.rows = 5000;
+  scene.Pass();
+  EXPECT_EQ(scene.ConditionOf("Compressed").reason, "NotAHypertable");
+  scene.seen.partitions[1].state.rows = 10;
+  MakeChunks(scene, 0, 37);
+  scene.seen.partitions[0].state.rows = 5000;
+  scene.seen.partitions[0].to_compress = {{"_timescaledb_internal._hyper_1_1_chunk", "20260101t0000"},
+                                          {"_timescaledb_internal._hyper_1_2_chunk", "20260108t0000"}};
+  EXPECT_THAT(scene.Pass(), ElementsAre("apply SqlMigration audit-compress-customers-history"));
+  const Json* migration = scene.seen.Object(kSqlMigrations, "audit-compress-customers-history");
+  const std::string call = "SELECT pgtier.shadow_chunk_compress('public.customers_history', '_timescaledb_internal.";
+  EXPECT_EQ(migration->at("spec").at("steps"),
+            Json::array({{{"name", "chunk-20260101t0000"}, {"sql", call + "_hyper_1_1_chunk')"}},
+                         {{"name", "chunk-20260108t0000"}, {"sql", call + "_hyper_1_2_chunk')"}}}));
+  EXPECT_EQ(scene.ConditionOf("Compressed").reason, "Compressing");
+  EXPECT_THAT(scene.Pass(), IsEmpty());
+  // The next ones are another migration's, of the same name.
+  Say(scene, "audit-compress-customers-history", "Complete");
+  EXPECT_THAT(scene.Pass(), ElementsAre("delete SqlMigration audit-compress-customers-history"));
+  scene.seen.partitions[0].to_compress.clear();
+  scene.seen.partitions[0].state.compressed = 30;
+  EXPECT_THAT(scene.Pass(), IsEmpty());
+  EXPECT_EQ(scene.ConditionOf("Compressed").message, "30 of 37 chunks are compressed, all that are older than 30d");
 }
 
 }  // namespace

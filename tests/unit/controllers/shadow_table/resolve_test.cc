@@ -49,9 +49,16 @@ TEST(ShadowResolve, TheTableOfEventsIsNoSource) {
   EXPECT_THAT(Resolve(scene.policy).WholePolicyRefused(), HasSubstr("auditEvents.table: public.customers"));
 }
 
-TEST(ShadowResolve, PartitioningIsNamed) {
-  Scene scene(TwoTables({{"spec", {{"partitioning", {{"engine", "Hypertable"}}}}}}));
-  EXPECT_THAT(Resolve(scene.policy).Fields(), Contains(HasSubstr("spec.partitioning")));
+TEST(ShadowResolve, PartitioningIsTakenAsWritten) {
+  Scene scene(TwoTables({{"spec", {{"partitioning", {{"engine", "Hypertable"}, {"compression", {{"rows", 5}}}}}}}}));
+  Resolved resolved = Resolve(scene.policy);
+  EXPECT_TRUE(resolved.unavailable.empty());
+  ASSERT_TRUE(resolved.partitioning.has_value() && resolved.partitioning->compression.has_value());
+  EXPECT_EQ(resolved.partitioning->each.engine, shadow::PartitionEngine::kHypertable);
+  EXPECT_EQ(resolved.partitioning->compression->rows, 5);
+  EXPECT_EQ(resolved.partitioning->compression->older_than, std::chrono::hours(24 * 90));
+  scene.Edit(TwoTables({{"spec", {{"partitioning", {{"interval", "10m"}}}}}}));
+  EXPECT_THAT(Resolve(scene.policy).Fields(), Contains(HasSubstr("spec.partitioning.interval")));
 }
 
 TEST(ShadowResolve, EachPolicyHasASlotOfItsOwn) {

@@ -1,0 +1,167 @@
+// Histories become hypertables while rows arrive: what the application did is in them, exactly, in every tier, whoever
+// is killed in between.
+#include <algorithm>
+
+#include "tests/integration/ledger/application.h"
+#include "tests/integration/shadow/partition_runs.h"
+#include "tests/integration/shadow/shadow_fixture.h"
+#include "tests/integration/shadow/with_timescale.h"
+#include "tests/integration/shadow/worker_process.h"
+#include "tests/integration/workers/cdc_fixture.h"
+
+namespace pgtier::testing {
+namespace {
+
+class HypertableWritersTest : public WithTimescale<WithDatabase> {
+ protected:
+  // Lines that are in `left` and not in `right`, each as often as it is missing.
+  static std::vector<std::string> Missing(const std::vector<std::string>& left, const std::vector<std::string>& right) {
+    std::vector<std::string> missing;
+    std::set_difference(left.begin(), left.end(), right.begin(), right.end(), std::back_inserter(missing));
+    return missing;
+  }
+};
+
+TEST_F(HypertableWritersTest, WritersGoOnInTriggersAndNotify) {
+  Run("CREATE EXTENSION timescaledb");
+  Run(kLedgerSchema);
+  Run("CREATE TABLE probes (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY)");
+  shadow::Spec spec = SpecOf({"probes"});
+  for (const char* table : kLedgerTables) {
+    Run(std::string("INSERT INTO ") + table + " (id, uid, ver) SELECT i, i, 1 FROM generate_series(1, " +
+        std::to_string(kLedgerHotRows) + ") AS i");
+    spec.tables.push_back({table, ""});
+  }
+  Install(spec);
+  Run("INSERT INTO probes SELECT FROM generate_series(1, 40000)");
+  Run("CREATE INDEX ON trades_history (uid, epoch, position)");
+  Run("ALTER ROLE pgtier_shadow_notify PASSWORD 'secret'");
+  ServerFolder folder;
+  folder.Write("password", "secret");
+  auto options = server().Options(database());
+  options.user = "pgtier_shadow_notify";
+  folder.Write("worker.json", WorkerConfig(folder, options, "notify"));
+
+  Ledger ledger;
+  std::atomic<bool> stop = false;
+  std::vector<std::jthread> writers;
+  for (unsigned i = 0; i < 6; ++i) {
+    writers.emplace_back(
+        [&, i] { Application(server(), database(), ledger, 200 + i, static_cast<int>(i) + 1, {}).Run(stop); });
+  }
+  const std::unique_ptr<std::atomic<bool>, void (*)(std::atomic<bool>*)> ends(&stop, [](auto* flag) { *flag = true; });
+  StallProbe probe(server(), database(), "probes");
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  double before = probe.LongestMs();
+  probe.Reset();
+  StepRun run = RunStep(server(), database(), PartsOf("probes_history"));
+  ASSERT_EQ(run.error, "");
+  double during = probe.LongestMs();
+  int kills = 0;
+  auto convert = [&](const std::string& table, unsigned seed) {
+    StepRun done = RunStep(server(), database(), PartsOf(table + "_history"), 2, seed);
+    EXPECT_EQ(done.error, "") << table;
+    kills += done.kills;
+    auto state = shadow::InspectPartitions(admin(), PartsOf(table + "_history"), Soon());
+    ASSERT_TRUE(state.has_value()) << state.error().message;
+    EXPECT_EQ(state->stage, shadow::PartitionStage::kHypertable) << table;
+    EXPECT_TRUE(state->managed && !state->unfinished) << table;
+  };
+  for (const char* table : {"customers", "subscriptions", "positions"}) {
+    convert(table, static_cast<unsigned>(kills) + 1);
+  }
+  WorkerProcess worker(folder.path() + "/worker.json", folder.path() + "/log");
+  ASSERT_TRUE(shadow::SwapBodies(admin(), spec, shadow::Tier::kNotify, Soon()).has_value());
+  for (const char* table : {"trades", "sessions", "passkeys"}) {
+    convert(table, static_cast<unsigned>(kills) + 10);
+  }
+  // Columns go on being followed, into every chunk.
+  Run("ALTER TABLE customers ADD COLUMN late text DEFAULT 'd'");
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  ASSERT_TRUE(shadow::SwapBodies(admin(), spec, shadow::Tier::kTriggers, Soon()).has_value());
+  stop = true;
+  writers.clear();
+  probe.Stop();
+  Deadline until = Deadline::After(std::chrono::seconds(120));
+  for (bool drained = false; !drained && !until.Expired();)
+    drained = shadow::Drained(admin(), spec, Soon()).value_or(false);
+
+  EXPECT_EQ(ledger.unknown.size(), 0U);
+  EXPECT_EQ(probe.failures, 0);
+  EXPECT_EQ(Read("SELECT count(*), count(DISTINCT position) FROM probes_history"),
+            std::to_string(40000 + probe.rows) + "|" + std::to_string(40000 + probe.rows) + "\n");
+  std::vector<std::string> history;
+  for (const char* table : kLedgerTables) {
+    std::string lines = Read(std::string("SELECT '") + table +
+                             "', operation, id, uid, ver, old_id, old_ver, actor FROM " + table + "_history");
+    for (size_t at = 0, end = 0; (end = lines.find('\n', at)) != std::string::npos; at = end + 1) {
+      history.push_back(lines.substr(at, end - at));
+    }
+  }
+  std::sort(history.begin(), history.end());
+  std::sort(ledger.events.begin(), ledger.events.end());
+  auto lost = Missing(ledger.events, history);
+  auto invented = Missing(history, ledger.events);
+  EXPECT_EQ(lost.size(), 0U) << lost.front();
+  EXPECT_EQ(invented.size(), 0U) << invented.front();
+  EXPECT_EQ(Read("SELECT count(*) FROM pgtier.shadow_dead_letters"), "0\n");
+  // Nothing is left of the way.
+  EXPECT_EQ(Read("SELECT count(*) FROM pgtier.shadow_splits"), "0\n");
+  EXPECT_EQ(Read("SELECT count(*) FROM pg_class WHERE relname LIKE 'late\\_%' OR relname LIKE '%\\_before\\_chunks'"
+                 " OR relname LIKE '%\\_chunked'"),
+            "0\n");
+  EXPECT_EQ(Read("SELECT count(*) FROM pg_proc WHERE proname LIKE 'shadow\\_catch%' OR proname LIKE 'shadow\\_call%'"),
+            "0\n");
+  EXPECT_EQ(Read("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'pgtier\\_split%'"), "0\n");
+  EXPECT_GT(kills, 3);
+  std::printf(
+      "made 7 hypertables under 7 writers: %zu rows, %ld transactions, %d sessions killed; longest INSERT %.1f ms"
+      " before, %.1f ms while its history was copied and exchanged (%d batches, %d retries)\n",
+      history.size() + static_cast<size_t>(probe.rows), ledger.transactions.load(), kills, before, during, run.batches,
+      run.retries);
+}
+
+class CdcHypertableTest : public WithTimescale<CdcFixture> {};
+
+TEST_F(CdcHypertableTest, TheConsumerGoesOn) {
+  Run("CREATE EXTENSION timescaledb");
+  Run("CREATE TABLE acc (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v integer DEFAULT 0)");
+  Install({"acc"});
+  Run("INSERT INTO acc SELECT FROM generate_series(1, 20000)");
+  Climb();
+  StallProbe probe(server(), database_, "acc");
+  std::jthread changes([this](const std::stop_token& stop) {
+    auto connection = server().Connect(database_);
+    while (connection.has_value() && !stop.stop_requested()) {
+      EXPECT_TRUE(connection->Query("UPDATE acc SET v = v + 1 WHERE id % 1000 = 7", Late()).has_value());
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+  });
+  Await("SELECT count(*) > 0 FROM acc_history WHERE epoch = 2", "t");
+  StepRun run = RunStep(server(), database_, PartsOf("acc_history"), 4, 5);
+  EXPECT_EQ(run.error, "");
+  EXPECT_EQ(Get("SELECT count(*) FROM timescaledb_information.hypertables WHERE hypertable_name = 'acc_history'"), "1");
+  const std::string seen = Get("SELECT max(position) FROM acc_history");
+  Await("SELECT max(position) > " + seen + " + 100 FROM acc_history", "t");
+  probe.Stop();
+  changes.request_stop();
+  changes.join();
+  Descend();
+  Run("UPDATE acc SET v = v + 1 WHERE id = 1");
+  // Every row came once, and every version after the one before it.
+  EXPECT_EQ(Get("SELECT count(*) FROM (SELECT id FROM acc EXCEPT ALL SELECT id FROM acc_history WHERE operation ="
+                " 'INSERT') AS lost"),
+            "0");
+  EXPECT_EQ(Get("SELECT sum(v) - (SELECT count(*) FROM acc_history WHERE operation = 'UPDATE') FROM acc"), "0");
+  EXPECT_EQ(
+      Get("SELECT count(*) FROM (SELECT v, operation, lag(v) OVER (PARTITION BY id ORDER BY epoch, position) AS was"
+          " FROM acc_history) AS h WHERE operation = 'UPDATE' AND v <> was + 1"),
+      "0");
+  EXPECT_EQ(Get("SELECT count(*) FROM pgtier.shadow_dead_letters"), "0");
+  EXPECT_EQ(probe.failures, 0);
+  std::printf("made a hypertable under the consumer: %s rows, %d sessions killed, longest INSERT %.1f ms\n",
+              Get("SELECT count(*) FROM acc_history").c_str(), run.kills, probe.LongestMs());
+}
+
+}  // namespace
+}  // namespace pgtier::testing
