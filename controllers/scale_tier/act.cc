@@ -106,6 +106,14 @@ class Step {
       PGTIER_ASSIGN_OR_RETURN(Json pods, client_.List(kube::kPods, policy_.meta.namespace_, options, deadline_, stop_));
       if (!pods["items"].empty()) return MakeError(Code::kUnavailable, action.old + " has a pod still");
     }
+    if (!action.beside.empty()) {
+      PGTIER_ASSIGN_OR_RETURN(postgres::Connection other,
+                              postgres::Connection::Open(ConnectTo(InstanceAt(action.beside), credentials_.AsMonitor(),
+                                                                   policy_.spec.managed->database),
+                                                         deadline_, stop_));
+      PGTIER_ASSIGN_OR_RETURN(bool in_recovery, postgres::IsInRecovery(other, deadline_));
+      if (!in_recovery) return MakeError(Code::kUnavailable, "the heir of " + action.instance + " takes writes");
+    }
     PGTIER_RETURN_IF_ERROR(
         PromoteServer(action, InstanceAt(action.ip), policy_.spec.managed->database, credentials_, deadline_, stop_));
     log::Info("promoted", {{"instance", action.instance}, {"in place of", action.old}});

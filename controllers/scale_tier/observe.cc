@@ -177,7 +177,7 @@ Result<Seen> Observer::Observe(const crds::ScaleTierPolicy& policy, const Resolv
   FindPoolers(seen);
   if (policy.spec.managed.has_value()) {
     AskStorageClasses(*client_, policy.spec.managed->storage_size, seen, deadline, stop);
-    AskInstances(seen, policy.spec.managed->database, deadline, stop);
+    AskInstances(seen, policy.meta.name, policy.spec.managed->database, deadline, stop);
     ObservePromotion(policy, seen, deadline, stop);
   }
   if (policy.spec.external.has_value() && resolved.WholePolicyRefused().empty()) {

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "controllers/scale_tier/names.h"
+#include "lib/kube/json.h"
 #include "lib/poolers/pgbouncer_admin.h"
 #include "lib/poolers/pgcat_admin.h"
 #include "lib/postgres/catalogue.h"
@@ -19,7 +20,9 @@ constexpr Duration kPatience = std::chrono::seconds(2);
 constexpr char kAskInstance[] =
     "SELECT coalesce(current_setting('pgtier.config', true), '') AS config, "
     "(SELECT count(*) > 0 FROM pg_settings WHERE pending_restart) AS restart_pending, "
-    "(SELECT coalesce(string_agg(f.name || ' (' || f.error || ')', ', '), '') FROM pg_file_settings f "
+    // What is no setting at all (a file that is not there, a line that can't be read) has no name.
+    "(SELECT coalesce(string_agg(coalesce(f.name, concat('line ', f.sourceline, ' of ', "
+    "    regexp_replace(f.sourcefile, '.*/', ''))) || ' (' || f.error || ')', ', '), '') FROM pg_file_settings f "
     "  WHERE f.error IS NOT NULL AND NOT EXISTS "
     "    (SELECT 1 FROM pg_settings s WHERE s.name = f.name AND s.pending_restart)) AS config_error, "
     // Of these a standby must not have less than its primary (PostgreSQL, 26.4.1).
@@ -31,7 +34,9 @@ constexpr char kAskInstance[] =
     "(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' "
     "  AND (usename NOT LIKE 'pgtier%' OR usename = 'pgtier_app') AND usename <> 'postgres') AS clients, "
     "(SELECT coalesce(string_agg(slot_name, ','), '') FROM pg_replication_slots WHERE pg_is_in_recovery() "
-    "  AND slot_type = 'physical' AND NOT active AND slot_name LIKE 'pgtier\\_%') AS idle_slots";
+    "  AND slot_type = 'physical' AND NOT active AND slot_name LIKE 'pgtier\\_%') AS idle_slots, "
+    "NOT pg_is_in_recovery() AS takes_writes, "
+    "greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text AS newest";
 
 // What a standby knows of its own lag: see sql/scale_tier/schema.sql. The next heartbeat was due a quarter of a second
 // after the newest one (images/postgres/pgtier-heartbeat).
@@ -78,6 +83,11 @@ Status AskInstance(postgres::Connection& connection, InstanceSeen& instance, Dea
   PGTIER_ASSIGN_OR_RETURN(auto idle, row.Get<std::string>("idle_slots"));
   std::stringstream names(idle);
   for (std::string name; std::getline(names, name, ',');) instance.idle_slots.push_back(name);
+  PGTIER_ASSIGN_OR_RETURN(instance.takes_writes, row.Get<bool>("takes_writes"));
+  PGTIER_ASSIGN_OR_RETURN(std::optional<std::string> newest, row.Find<std::string>("newest"));
+  if (newest.has_value()) {
+    PGTIER_ASSIGN_OR_RETURN(instance.newest, postgres::Lsn::Parse(*newest));
+  }
   instance.certificate = connection.ServerCertificate();
   instance.answered = true;
   return {};
@@ -119,6 +129,14 @@ Status AskPrimary(postgres::Connection& connection, Seen& seen, Deadline deadlin
     instance->streaming = true;
     instance->replayed = replica.replay;
     instance->lag = replica.replay_lag;
+  }
+  bool all_stream = std::all_of(seen.instances.begin(), seen.instances.end(), [&](const InstanceSeen& each) {
+    return each.streaming || each.pod_ip.empty() || each.ordinal == seen.primary_ordinal;
+  });
+  if (!all_stream) {
+    // Where it can't be read nothing is known of it, and nobody is cloned anew for it.
+    Result<postgres::Lsn> oldest = postgres::OldestWal(connection, deadline);
+    if (oldest.has_value()) primary.oldest_wal = *oldest;
   }
   return {};
 }
@@ -162,6 +180,15 @@ void AskPrimaryInstance(Seen& seen, InstanceSeen& instance, const std::string& d
     return;
   }
   Status asked = AskIdentity(*connection, database, seen.primary, deadline);
+  Result<bool> in_recovery = postgres::IsInRecovery(*connection, deadline);
+  if (asked.has_value() && !in_recovery.has_value()) asked = in_recovery.error();
+  if (asked.has_value() && *in_recovery) {
+    // What it says of tier and slots is of a primary before it.
+    seen.primary.is_standby = true;
+    seen.primary.reason = "PrimaryIsStandby";
+    seen.primary.error = instance.name + " is a standby: nobody takes writes";
+    return;
+  }
   if (asked.has_value()) asked = AskPrimary(*connection, seen, deadline);
   if (asked.has_value()) asked = AskMaterializedViews(*connection, seen.primary, deadline);
   if (asked.has_value()) asked = AskInstance(*connection, instance, deadline);
@@ -173,21 +200,38 @@ void AskPrimaryInstance(Seen& seen, InstanceSeen& instance, const std::string& d
   if (!asked.has_value()) seen.primary.error = asked.error().message;
 }
 
-// The one instance that says that it takes writes; 0 when none does, or more than one: then a person must look.
-int FindPrimary(const Seen& seen, const std::string& database, Deadline deadline, const std::stop_token& stop) {
+// Who instances are told that the primary is, where there is such an instance; else 0.
+int ToldPrimary(const Seen& seen, const std::string& policy) {
+  const nlohmann::json* config = seen.Object(kube::kConfigMaps, PostgresConfig(policy));
+  if (config == nullptr) return 0;
+  std::string told = DecodePrimary(kube::StringAt(*config, {"data", "primary"})).instance;
+  auto found = std::find_if(seen.instances.begin(), seen.instances.end(),
+                            [&](const InstanceSeen& each) { return each.name == told; });
+  return found == seen.instances.end() ? 0 : found->ordinal;
+}
+
+// The one instance that says that it takes writes; 0 when more than one does: then a person must look. Where each one
+// that runs says that it takes none, a promotion was broken off: then it is whom they were told of last.
+int FindPrimary(const Seen& seen, const std::string& policy, const std::string& database, Deadline deadline,
+                const std::stop_token& stop) {
   int found = 0;
+  bool all_said = true;
   for (const InstanceSeen& instance : seen.instances) {
-    if (instance.pod_ip.empty()) continue;
+    if (instance.pod_ip.empty()) {
+      all_said = all_said && instance.stopping && seen.Object(kube::kPods, PodName(instance.name)) == nullptr;
+      continue;
+    }
     Deadline patience = deadline.AtMost(kPatience);
     Result<postgres::Connection> connection = postgres::Connection::Open(
         ConnectTo(PeerOf(instance, *seen.credentials), seen.credentials->AsMonitor(), database), patience, stop);
-    if (!connection.has_value()) continue;
-    Result<bool> in_recovery = postgres::IsInRecovery(*connection, patience);
+    Result<bool> in_recovery =
+        connection.has_value() ? postgres::IsInRecovery(*connection, patience) : Result<bool>(connection.error());
+    all_said = all_said && in_recovery.has_value();
     if (!in_recovery.has_value() || *in_recovery) continue;
     if (found != 0) return 0;
     found = instance.ordinal;
   }
-  return found;
+  return found == 0 && all_said ? ToldPrimary(seen, policy) : found;
 }
 
 }  // namespace
@@ -216,8 +260,8 @@ postgres::ConnectOptions ConnectTo(const Peer& peer, const RoleLogin& login, con
   options.application_name = "pgtier-operator";
   // A standby out of reads closes idle sessions (pgtier-heartbeat), but not this.
   // Nor do its commits wait for standbys that synchronous_standby_names asks for: it is who makes them.
-  options.options = std::string(postgres::kOwnSettings) +
-                    " -c role=none -c idle_session_timeout=0 -c synchronous_commit=local";
+  options.options =
+      std::string(postgres::kOwnSettings) + " -c role=none -c idle_session_timeout=0 -c synchronous_commit=local";
   return options;
 }
 
@@ -227,9 +271,10 @@ postgres::ConnectOptions ConnectToConsole(const Peer& peer, const Credentials& c
   return options;
 }
 
-void AskInstances(Seen& seen, const std::string& database, Deadline deadline, const std::stop_token& stop) {
+void AskInstances(Seen& seen, const std::string& policy, const std::string& database, Deadline deadline,
+                  const std::stop_token& stop) {
   if (!seen.credentials.has_value()) return;
-  if (seen.primary_ordinal == 0) seen.primary_ordinal = FindPrimary(seen, database, deadline, stop);
+  if (seen.primary_ordinal == 0) seen.primary_ordinal = FindPrimary(seen, policy, database, deadline, stop);
   auto primary = std::find_if(seen.instances.begin(), seen.instances.end(),
                               [&](const InstanceSeen& each) { return each.ordinal == seen.primary_ordinal; });
   if (primary == seen.instances.end()) return;

@@ -10,13 +10,16 @@
 
 namespace pgtier::controllers::scale_tier {
 
-// Fills seen.primary, and of each instance what it and the primary say of it.
-void AskInstances(Seen& seen, const std::string& database, Deadline deadline, const std::stop_token& stop);
-// Fills what each ready pooler pod says.
-// The promotion as noted on the Service of a managed policy; while one runs or is to begin, where each instance's WAL
-// ends.
+// Fills seen.primary, and of each instance of the policy what it and the primary say of it.
+void AskInstances(Seen& seen, const std::string& policy, const std::string& database, Deadline deadline,
+                  const std::stop_token& stop);
+// Fills in the promotion and the term, from objects and status: pure. The Service of a managed policy has both; should
+// it be lost, the term is the greatest that anything else holds, and the promotion what status knows of it.
+void RecallPromotion(const crds::ScaleTierPolicy& policy, Seen& seen);
+// The same; and while a promotion runs or is to begin, where each instance's WAL ends.
 void ObservePromotion(const crds::ScaleTierPolicy& policy, Seen& seen, Deadline deadline, const std::stop_token& stop);
 
+// Fills what each ready pooler pod says.
 void AskPoolers(Seen& seen, Deadline deadline, const std::stop_token& stop);
 
 // A server at a pod's address, and what it must prove.

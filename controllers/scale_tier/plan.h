@@ -101,8 +101,9 @@ struct DemotePrimary {
 struct PromoteInstance {
   std::string instance;
   std::string ip;
-  std::string old;     // Whose pod must be gone; empty: nobody's, it gets its own role back.
-  bool proof = false;  // Only if it holds the end of a clean shutdown that is later than `fence`.
+  std::string old;          // Whose pod must be gone; empty: nobody's.
+  std::string beside = {};  // The address of a server that must say, just before, that it is a standby; empty: none.
+  bool proof = false;       // Only if it holds the end of a clean shutdown that is later than `fence`.
   postgres::Lsn fence;
   std::vector<std::string> slots;  // Made before: who follows may ask for WAL at once.
 };

@@ -50,6 +50,8 @@ class Planner {
   void AddReplicas();
   void AddPasswords();
   void AddReplica(int ordinal);
+  // Whether a standby can never go on, because the primary has thrown away WAL that it needs.
+  bool IsCutOff(const InstanceSeen& instance);
   void CloneAnew(const std::string& name, const std::string& why);
   void AddInstance(int ordinal);
   void AddReloads();
@@ -71,8 +73,18 @@ class Planner {
   [[nodiscard]] Promotion BeginPromotion(const std::string& annotation) const;
   bool FencePrimary();
   void PromoteHeir();
-  void ReturnPrimary();
   [[nodiscard]] bool IsGone(const std::string& instance) const;
+  // --- planner_return.cc
+  // Of a promotion's heir, or of the primary itself: whether it answers, and says that it takes writes.
+  [[nodiscard]] bool TakesWrites(const std::string& instance) const;
+  // Refuses where the heir takes writes beside the primary: who of them goes on, a person must say.
+  bool BothTakeWrites();
+  // A standby cannot run there any more, and nobody but a person will start it.
+  [[nodiscard]] bool IsStopped(const std::string& instance) const;
+  void ReturnPrimary();
+  // A primary that came up as a standby is asked to take writes again.
+  [[nodiscard]] Promotion BeginReturn(Promotion begun) const;
+  // --- planner_promotion.cc
   void HoldClientsOfPrimary();
   // Of poolers that were held, whoever held them.
   void LetHeldClientsGoOn();
@@ -81,6 +93,11 @@ class Planner {
   [[nodiscard]] nlohmann::json PrimaryServiceAs(int ordinal, int64_t term, const Promotion& promotion) const;
   void MovePrimaryService(int ordinal, int64_t term, const Promotion& promotion);
   [[nodiscard]] nlohmann::json PostgresConfigAs(const std::string& primary, int64_t term) const;
+  // Who the primary is, as instances are told now; nobody where there is no such ConfigMap.
+  [[nodiscard]] PrimaryWord ToldPrimary() const;
+  // The term of the primary that is: one more than known where it is another than instances were told (somebody moved
+  // the selector, or it was found without the Service), so that no instance believes the word of before.
+  [[nodiscard]] int64_t Term() const;
   void KeepBoot(nlohmann::json& set, int ordinal) const;
   // --- planner_upkeep.cc
   void AddNetworkPolicies();

@@ -36,7 +36,10 @@ void Planner::AddSecretsAndConfig() {
   Apply(kube::kSecrets, RenderPoolerTlsSecret(context_, credentials_.tls.pooler));
   Apply(kube::kSecrets, RenderAppSecret(context_, credentials_));
   Apply(kube::kSecrets, RenderInternalSecret(context_, credentials_));
-  Apply(kube::kConfigMaps, PostgresConfigAs(PrimaryName(), seen_.term));
+  // While a promotion runs it is for that to say.
+  PrimaryWord told = ToldPrimary();
+  bool keep = seen_.promotion.Runs() && !told.instance.empty();
+  Apply(kube::kConfigMaps, PostgresConfigAs(keep ? told.instance : PrimaryName(), keep ? told.term : Term()));
 }
 
 // The image of the primary is pinned: a new release of pgtier restarts no database by itself. Status knows it
@@ -76,9 +79,22 @@ std::string Planner::Stranger() const {
 
 void Planner::AddPrimary() {
   plan_.image = PinnedImage();
-  Apply(kube::kServices, PrimaryServiceAs(seen_.primary_ordinal, seen_.term, plan_.promotion));
+  if (seen_.promotion_from_status) {
+    // The Service may have more to say by now than the cache has seen: then this is refused.
+    MovePrimaryService(seen_.primary_ordinal, Term(), plan_.promotion);
+  } else {
+    Apply(kube::kServices, PrimaryServiceAs(seen_.primary_ordinal, Term(), plan_.promotion));
+  }
   Apply(kube::kPodDisruptionBudgets, RenderInstanceBudget(context_));
   AddInstance(seen_.primary_ordinal);
+  if (seen_.primary.is_standby) {
+    std::string name = PrimaryName();
+    Refuse(
+        "PrimaryIsStandby: Service " + PrimaryService(policy()) + " selects " + name +
+        ", which is a standby, so nobody takes writes. kubectl pgtier promote " + policy() + " " + name +
+        " gives it its role back; another replica's name and --force go on with that one, and lose what it has not " +
+        "received");
+  }
   if (!seen_.primary.answered) {
     std::string name = PrimaryName();
     const InstanceSeen* instance = Instance(seen_.primary_ordinal);
@@ -149,10 +165,18 @@ void Planner::AddReplica(int ordinal) {
   if (claim != nullptr && claim->at("metadata").contains("deletionTimestamp")) {
     return Wait("the volume of the former " + name + " to go");
   }
+  const InstanceSeen* instance = Instance(ordinal);
+  if (instance != nullptr && instance->answered && instance->takes_writes) {
+    Refuse("ReplicaTakesWrites: " + name + " takes writes, and is not whom Service " + PrimaryService(policy()) +
+           " selects. kubectl delete pod " + PodName(name) + " -n " + context_.policy.meta.namespace_ +
+           " makes it a replica again and throws away what it alone has; kubectl pgtier promote " + policy() + " " +
+           name + " --force goes on with it, and throws away what " + PrimaryName() + " alone has");
+    return Wait(name + " to be a replica");
+  }
+  if (instance != nullptr && IsCutOff(*instance)) return;
   // The slot first: it keeps the WAL that the base backup will need to be followed by.
   if (!seen_.primary.slots.contains(SlotName(name))) plan_.actions.emplace_back(EnsureSlot{SlotName(name)});
   AddInstance(ordinal);
-  const InstanceSeen* instance = Instance(ordinal);
   if (instance != nullptr) {
     // Left from when it was the primary, or was to be: they would keep its WAL until the volume is full.
     for (const std::string& slot : instance->idle_slots) plan_.actions.emplace_back(DropSlot{slot, instance->pod_ip});
@@ -169,6 +193,26 @@ void Planner::AddReplica(int ordinal) {
   } else if (tier_.UsesReplicas() && name != restarting_) {
     plan_.routed.push_back(name);
   }
+}
+
+// A standby that was away while the primary changed: the new one has a slot for it from then on, and may have thrown
+// away before what this one needs. PostgreSQL says so in both logs only, for as long as it goes on. Where replay has
+// come to its end it stands: the text below changes while it moves, and the patience begins anew.
+bool Planner::IsCutOff(const InstanceSeen& instance) {
+  constexpr Duration kPatience = std::chrono::minutes(1);
+  const std::optional<postgres::Lsn>& oldest = seen_.primary.oldest_wal;
+  bool answers = instance.answered && !instance.takes_writes;
+  if (!answers || instance.streaming || !instance.newest.has_value() || !oldest.has_value()) return false;
+  if (instance.newest->value == 0 || *instance.newest >= *oldest) return false;
+  // Not where the primary's begins: that moves with every checkpoint.
+  std::string why = instance.name + ": to stream from the primary, which does not have the WAL after " +
+                    instance.newest->ToString() + " any more";
+  if (waited_.what == why && waited_.how_long >= kPatience) {
+    CloneAnew(instance.name, "WAL that it needs is gone from the primary");
+  } else {
+    Wait(why);
+  }
+  return true;
 }
 
 // The primary has thrown away WAL that the standby still needs (max_slot_wal_keep_size): it can never stream again, and

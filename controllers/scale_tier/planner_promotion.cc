@@ -15,8 +15,6 @@ namespace {
 
 // Further behind, the clean shutdown would take long: the walsender waits until the standby has everything.
 constexpr uint64_t kNearBytes = 64 * 1024 * 1024;
-// The walreceiver's last piece is replayed in moments; a proof that fails for so long will not succeed.
-constexpr Duration kProofPatience = std::chrono::seconds(20);
 
 std::string RequestOf(const crds::ScaleTierPolicy& policy) {
   auto found = policy.meta.annotations.find(kPromoteAnnotation);
@@ -55,6 +53,7 @@ Promotion Planner::BeginPromotion(const std::string& annotation) const {
   if (!request.has_value()) return refuse(request.error().message);
   begun.to = request->target;
   begun.force = request->force;
+  if (begun.to == begun.from && seen_.primary.is_standby) return BeginReturn(std::move(begun));
   if (begun.to == begun.from) {
     begun.phase = PromotionPhase::kDone;
     return refuse(begun.to + " is the primary already");
@@ -72,7 +71,8 @@ Promotion Planner::BeginPromotion(const std::string& annotation) const {
   const postgres::WalPosition* to = Position(begun.to);
   const postgres::WalPosition* from = Position(begun.from);
   if (to == nullptr) return refuse(begun.to + " does not answer");
-  if (!to->in_recovery) return refuse(begun.to + " is no standby");
+  // With loss: one that became a primary without being asked to may stay it.
+  if (!to->in_recovery && !begun.force) return refuse(begun.to + " is no standby");
   const std::string& known = context_.policy.status.system_identifier;
   if (!known.empty() && to->system_identifier != known) return refuse(begun.to + " is of another database");
   if (std::string newer = Newer(begun.from, begun.to); !newer.empty() && begun.force) {
@@ -120,15 +120,28 @@ void Planner::MovePrimaryService(int ordinal, int64_t term, const Promotion& pro
 
 Json Planner::PostgresConfigAs(const std::string& primary, int64_t term) const {
   Json config = RenderPostgresConfigMap(context_, Terms());
-  config["data"]["primary"] = std::to_string(term) + " " + primary;
+  config["data"]["primary"] = EncodePrimary({term, primary});
   return config;
+}
+
+PrimaryWord Planner::ToldPrimary() const {
+  const Json* config = seen_.Object(kube::kConfigMaps, PostgresConfig(policy()));
+  return config == nullptr ? PrimaryWord{} : DecodePrimary(kube::StringAt(*config, {"data", "primary"}));
+}
+
+int64_t Planner::Term() const {
+  PrimaryWord told = ToldPrimary();
+  bool another = !told.instance.empty() && told.instance != PrimaryName() && told.term == seen_.term;
+  return another && !seen_.promotion.Runs() ? seen_.term + 1 : seen_.term;
 }
 
 bool Planner::AddPromotion() {
   plan_.promotion = seen_.promotion;
   std::string annotation = RequestOf(context_.policy);
   if (!plan_.promotion.Runs()) {
-    if (annotation.empty() || annotation == plan_.promotion.request) return false;
+    // By status too: whoever restores a Service of before must not have an old request carried out again.
+    bool handled = annotation == plan_.promotion.request || annotation == context_.policy.status.promotion.request;
+    if (annotation.empty() || handled) return false;
     Promotion begun = BeginPromotion(annotation);
     MovePrimaryService(seen_.primary_ordinal, seen_.term, begun);
     // Nothing else is looked at in this pass, so nothing may pass for complete.
@@ -138,9 +151,16 @@ bool Planner::AddPromotion() {
   plan_.image = PinnedImage();
   // A primary that died meanwhile: the person may go on by accepting the loss.
   Result<PromotionRequest> again = ParsePromotionRequest(annotation);
-  if (again.has_value() && again->force && again->target == plan_.promotion.to && !plan_.promotion.force) {
+  bool has_heir = plan_.promotion.to != plan_.promotion.from;
+  if (has_heir && again.has_value() && again->force && again->target == plan_.promotion.to && !plan_.promotion.force) {
     plan_.promotion.request = annotation;
     plan_.promotion.force = true;
+    if (plan_.promotion.phase == PromotionPhase::kReturning) {
+      // Forward again. The old primary may have taken writes since, so where it was fenced means nothing any more.
+      plan_.promotion.phase = PromotionPhase::kFencing;
+      plan_.promotion.fence = {};
+      plan_.promotion.message.clear();
+    }
     MovePrimaryService(seen_.primary_ordinal, seen_.term, plan_.promotion);
     Wait(plan_.promotion.from + " to be fenced");
     return true;
@@ -190,6 +210,7 @@ void Planner::LetHeldClientsGoOn() {
 
 bool Planner::FencePrimary() {
   const Promotion& promotion = plan_.promotion;
+  if (BothTakeWrites()) return false;
   const Json* set = seen_.Object(kube::kStatefulSets, promotion.from);
   // Without a set its pod may run all the same: one that is made anew for a larger volume leaves it alone.
   bool wanted = set == nullptr || kube::IntAt(*set, {"spec", "replicas"}, 1) != 0;
@@ -206,7 +227,9 @@ bool Planner::FencePrimary() {
     Wait(promotion.from + " to be fenced");
     return false;
   }
-  if (wanted && promotion.fence.value == 0 && !promotion.force) {
+  // One that came up as a standby while its heir takes writes has nothing to be asked.
+  bool is_over = from != nullptr && TakesWrites(promotion.to);
+  if (wanted && promotion.fence.value == 0 && !promotion.force && !is_over) {
     if (from != nullptr) {
       // It was fenced, and restarted before that was noted: where it stopped writing is not known any more.
       Promotion returning = promotion;
@@ -236,7 +259,8 @@ void Planner::PromoteHeir() {
                            [&](const InstanceSeen& each) { return each.name == promotion.to; });
   const postgres::WalPosition* to = Position(promotion.to);
   if (heir == seen_.instances.end() || to == nullptr) return Wait(promotion.to + " to answer, to be promoted");
-  bool unproven = waited_.what == NotProven(promotion.to, promotion.from) && waited_.how_long >= kProofPatience;
+  Duration patience = ProofPatience(context_.policy.spec.managed->parameters);
+  bool unproven = waited_.what == NotProven(promotion.to, promotion.from) && waited_.how_long >= patience;
   if (to->in_recovery && unproven && !promotion.force) {
     promotion.phase = PromotionPhase::kReturning;
     promotion.message = NotProven(promotion.to, promotion.from);
@@ -256,36 +280,19 @@ void Planner::PromoteHeir() {
     if (each.name != promotion.to) action.slots.push_back(SlotName(each.name));
   }
   promotion.phase = PromotionPhase::kDone;
-  promotion.message = promotion.to + " is the primary in place of " + promotion.from;
+  std::string noted = promotion.message.empty() ? "" : "; " + promotion.message;
+  promotion.message = promotion.to + " is the primary in place of " + promotion.from + noted;
   if (!action.proof) promotion.message += "; what it had not received is lost";
   plan_.actions.emplace_back(std::move(action));
-  // First the file by which instances know the primary when they start, then what applications are led by.
-  Apply(kube::kConfigMaps, PostgresConfigAs(promotion.to, seen_.term + 1));
+  // First the file by which instances know the primary when they start, then what applications are led by. An operator
+  // that ended between the two has given the term already.
+  PrimaryWord told = ToldPrimary();
+  int64_t term = told.instance == promotion.to && told.term == seen_.term ? seen_.term : seen_.term + 1;
+  Apply(kube::kConfigMaps, PostgresConfigAs(promotion.to, term));
   plan_.actions.emplace_back(SyncPodVolumes{PodName(promotion.to)});
-  MovePrimaryService(heir->ordinal, seen_.term + 1, promotion);
+  MovePrimaryService(heir->ordinal, term, promotion);
   LetHeldClientsGoOn();
   Wait(promotion.to + " to be promoted");
-}
-
-// The old primary comes up as a standby, for so it was fenced. It alone is known to hold everything.
-void Planner::ReturnPrimary() {
-  Promotion promotion = plan_.promotion;
-  AddInstance(seen_.primary_ordinal);
-  const postgres::WalPosition* from = Position(promotion.from);
-  const InstanceSeen* instance = seen_.PrimaryInstance();
-  Wait(promotion.from + " to return");
-  if (from == nullptr || instance == nullptr) return;
-  if (from->in_recovery) {
-    PromoteInstance action;
-    action.instance = promotion.from;
-    action.ip = instance->pod_ip;
-    plan_.actions.emplace_back(std::move(action));
-    return;
-  }
-  promotion.phase = PromotionPhase::kReturned;
-  promotion.message += "; " + promotion.from + " is the primary again";
-  MovePrimaryService(seen_.primary_ordinal, seen_.term, promotion);
-  LetHeldClientsGoOn();
 }
 
 // How an instance fills an empty volume, and the oldest word on who the primary is that it may believe at its start.
@@ -314,7 +321,7 @@ void Planner::KeepBoot(Json& set, int ordinal) const {
   if (bootstrap.empty()) bootstrap = ordinal == 1 && is_primary ? "initdb" : "basebackup";
   if (returns || (live == nullptr && !is_primary)) {
     bootstrap = "basebackup";
-    term = seen_.term > 0 ? std::to_string(seen_.term) : "";
+    term = Term() > 0 ? std::to_string(Term()) : "";
   }
   for (Json& each : set[variables]) {
     if (each["name"] == "PGTIER_BOOTSTRAP") each["value"] = bootstrap;

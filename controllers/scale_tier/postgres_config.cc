@@ -75,7 +75,10 @@ std::map<std::string, std::string> PostgresSettings(const crds::ManagedPostgres&
       {"log_line_prefix", "%m [%p] %q%a %u@%d "},
       {"timescaledb.telemetry_level", "off"},
   };
-  for (const auto& [name, value] : managed.parameters) settings[name] = value;
+  for (const auto& [name, value] : managed.parameters) {
+    // An object from before the schema refused them.
+    if (!name.starts_with("include") && !name.starts_with("recovery_target")) settings[name] = value;
+  }
   const std::map<std::string, std::string> owned = {
       {"listen_addresses", "*"},
       {"port", "5432"},

@@ -1,6 +1,9 @@
 #include "controllers/scale_tier/promotion.h"
 
+#include <algorithm>
 #include <array>
+#include <charconv>
+#include <optional>
 #include <utility>
 
 #include "lib/kube/json.h"
@@ -16,6 +19,23 @@ constexpr std::array<std::pair<PromotionPhase, const char*>, 5> kNames = {{{Prom
                                                                            {PromotionPhase::kRefused, "Refused"},
                                                                            {PromotionPhase::kReturned, "Returned"}}};
 constexpr char kAcceptLoss[] = "accept-data-loss";
+
+// A setting in milliseconds, as postgresql.conf takes it (PostgreSQL, 19.1.1): "30s", "500", "1min"; -1 is for ever.
+std::optional<Duration> ReadMilliseconds(const std::string& text) {
+  int64_t number = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || number < 0) return std::nullopt;
+  std::string unit(end, text.data() + text.size());
+  std::erase(unit, ' ');
+  constexpr std::array<std::pair<const char*, double>, 7> kUnits = {
+      {{"", 1}, {"us", 0.001}, {"ms", 1}, {"s", 1e3}, {"min", 6e4}, {"h", 3.6e6}, {"d", 8.64e7}}};
+  for (const auto& [name, milliseconds] : kUnits) {
+    // Beyond an hour it makes no difference to anybody here.
+    double most = std::min(static_cast<double>(number) * milliseconds, 3.6e6);
+    if (unit == name) return std::chrono::milliseconds(static_cast<int64_t>(most));
+  }
+  return std::nullopt;
+}
 
 }  // namespace
 
@@ -69,6 +89,27 @@ Result<PromotionRequest> ParsePromotionRequest(const std::string& text) {
   }
   request.force = loss;
   return request;
+}
+
+std::string EncodePrimary(const PrimaryWord& word) { return std::to_string(word.term) + " " + word.instance; }
+
+PrimaryWord DecodePrimary(const std::string& text) {
+  PrimaryWord word;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), word.term);
+  std::string rest(end, text.data() + text.size());
+  if (error != std::errc() || word.term < 0 || rest.size() < 2 || rest[0] != ' ') return {};
+  word.instance = rest.substr(1, rest.find_first_of(" \n", 1) - 1);
+  return word;
+}
+
+Duration ProofPatience(const std::map<std::string, std::string>& parameters) {
+  constexpr Duration kDelay = std::chrono::seconds(30);   // PostgreSQL's own max_standby_streaming_delay
+  constexpr Duration kReplay = std::chrono::seconds(15);  // what was held up is then replayed
+  constexpr Duration kMost = std::chrono::seconds(100);
+  auto set = parameters.find("max_standby_streaming_delay");
+  if (set == parameters.end()) return kDelay + kReplay;
+  std::optional<Duration> delay = ReadMilliseconds(set->second);
+  return delay.has_value() ? std::min(std::max(*delay + kReplay, kDelay), kMost) : kMost;
 }
 
 std::string NotProven(const std::string& to, const std::string& from) {

@@ -3,8 +3,10 @@
 // so that one write moves both (docs/decisions/0052).
 #pragma once
 
+#include <map>
 #include <string>
 
+#include "lib/base/clock.h"
 #include "lib/base/result.h"
 #include "lib/postgres/lsn.h"
 
@@ -36,6 +38,20 @@ struct Promotion {
 // As text for the Service's annotation, and back. What cannot be read is no promotion.
 std::string EncodePromotion(const Promotion& promotion);
 Promotion DecodePromotion(const std::string& text);
+
+// Who the primary is, as instances are told by a file of their ConfigMap; the term is of the promotion that made it so.
+struct PrimaryWord {
+  int64_t term = 0;
+  std::string instance;  // Empty: nobody is named.
+};
+// "<term> <instance>", and back. What cannot be read names nobody.
+std::string EncodePrimary(const PrimaryWord& word);
+PrimaryWord DecodePrimary(const std::string& text);
+
+// For how long a proof that fails is tried again: longer than queries on the heir may hold up its replay
+// (max_standby_streaming_delay among the policy's `parameters`, else PostgreSQL's 30 s), for the record to be proved
+// may wait behind one; and shorter than PgBouncer lets clients wait that are held (query_wait_timeout, 120 s).
+Duration ProofPatience(const std::map<std::string, std::string>& parameters);
 
 struct PromotionRequest {
   std::string target;  // An instance's name.

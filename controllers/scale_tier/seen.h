@@ -88,6 +88,8 @@ struct InstanceSeen {
   int64_t clients = 0;         // Connections of others than pgtier.
   std::string installed;       // On a standby: as PrimarySeen has it, once it was replayed here.
   std::vector<std::string> idle_slots;  // On a standby: slots of ours that nobody uses there, and that keep WAL.
+  bool takes_writes = false;            // It is in no recovery.
+  std::optional<postgres::Lsn> newest;  // On a standby: the end of what it has received or replayed.
   // As the primary sees a standby.
   bool streaming = false;
   std::optional<postgres::Lsn> replayed;
@@ -111,6 +113,7 @@ struct PrimarySeen {
   std::string error;              // Why not.
   std::string reason;             // Of an external one that does not serve: why, in one word.
   bool needs_person = false;      // That does not go away by itself.
+  bool is_standby = false;        // Of a managed one: it answers, is in recovery, and counts as one that does not.
   bool bad_password = false;      // The superuser's password in the Secret is refused: a person must act.
   std::string system_identifier;  // Drawn by initdb: another one is another server. Empty: not asked.
   bool lacks_database = false;    // The server answers and does not have the application's database.
@@ -121,6 +124,8 @@ struct PrimarySeen {
   std::set<std::string> lost_slots;  // Of those, the ones whose WAL is gone.
   std::map<std::string, MaterializedViewSeen> materialized_views = {};
   std::map<std::string, bool> slots;  // Physical slots of ours, and whether they are in use.
+  // Where the oldest WAL begins that it has; asked only while a standby does not stream.
+  std::optional<postgres::Lsn> oldest_wal = {};
 };
 
 struct PoolerPodSeen {
@@ -151,8 +156,9 @@ struct Seen {
   // can tell.
   int primary_ordinal = 1;
   PrimarySeen primary;
-  Promotion promotion;  // The latest, as the Service has it.
-  int64_t term = 0;     // Promotions there have been.
+  Promotion promotion;  // The latest, as the Service has it; where it has none, as far as status knows it.
+  bool promotion_from_status = false;  // Then this is true.
+  int64_t term = 0;                    // Promotions there have been, by whatever knows of the most.
   // Where each instance's WAL ends; asked only while a promotion runs or is to begin.
   std::map<std::string, postgres::WalPosition> positions;
   std::vector<PoolerPodSeen> poolers;

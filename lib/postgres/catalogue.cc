@@ -63,6 +63,21 @@ Result<Lsn> CurrentLsn(Connection& connection, Deadline deadline) {
   return Lsn::Parse(text);
 }
 
+Result<Lsn> OldestWal(Connection& connection, Deadline deadline) {
+  // A file's name holds timeline, and the segment's number in two parts (PostgreSQL, xlog_internal.h). Timelines share
+  // the numbers, and files that are kept for later have higher ones.
+  PGTIER_ASSIGN_OR_RETURN(
+      auto text, QueryValue<std::string>(
+                     connection,
+                     "SELECT coalesce(min('0/0'::pg_lsn + ('x' || substr(name, 9, 8))::bit(32)::bigint * 4294967296 + "
+                     "  ('x' || substr(name, 17, 8))::bit(32)::bigint * (SELECT setting::bigint FROM pg_settings "
+                     "    WHERE name = 'wal_segment_size'))::text, '') FROM pg_ls_waldir() "
+                     "WHERE name ~ '^[0-9A-F]{24}$'",
+                     {}, deadline));
+  if (text.empty()) return MakeError(Code::kNotFound, "the server has no WAL file");
+  return Lsn::Parse(text);
+}
+
 Result<ServerIdentity> Identity(Connection& connection, Deadline deadline) {
   // The control file lags behind a promotion until its checkpoint: the name of the WAL file in use does not.
   PGTIER_ASSIGN_OR_RETURN(

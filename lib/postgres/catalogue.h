@@ -31,6 +31,9 @@ Result<bool> IsInRecovery(Connection& connection, Deadline deadline);
 // On a primary the write position; on a standby the newest position received or replayed (the greater of the two).
 Result<Lsn> CurrentLsn(Connection& connection, Deadline deadline);
 
+// Where the oldest WAL file of a server begins. Rights: pg_monitor. Errors: kNotFound: it has none.
+Result<Lsn> OldestWal(Connection& connection, Deadline deadline);
+
 struct ServerIdentity {
   std::string system_identifier;  // equal on a primary and its standbys
   int64_t timeline = 0;           // of the last checkpoint

@@ -65,6 +65,40 @@ TEST(PlanFaults, AReplicaWhoseWalIsGoneIsClonedAnew) {
   EXPECT_THAT(plan.routed, testing::ElementsAre("kyoyu-3"));
 }
 
+// Away while the primary changed: the new one's slot for it keeps WAL from then on, and is never lost.
+TEST(PlanFaults, AReplicaThatNeedsWalFromBeforeItsSlotIsClonedAnew) {
+  Scene scene = SettledWithReplicas();
+  InstanceSeen& replica = scene.Instance("kyoyu-2");
+  replica.streaming = false;
+  replica.newest = postgres::Lsn{100};
+  scene.seen.primary.oldest_wal = postgres::Lsn{1000};
+  scene.seen.primary.slots[SlotName("kyoyu-2")] = false;
+  auto plan_after = [&](const std::string& text, Duration waited) {
+    core::Decision decision;
+    decision.from = decision.to = "two";
+    return *MakePlan(scene.context(), scene.seen, decision, scene.credentials, Waited{text, waited});
+  };
+  std::string waits = plan_after("", {}).waiting_for;
+  EXPECT_EQ(waits, "kyoyu-2: to stream from the primary, which does not have the WAL after 0/64 any more");
+  EXPECT_THAT(ActionsOf<DeleteObject>(plan_after(waits, std::chrono::seconds(30))), IsEmpty()) << "it may replay still";
+  EXPECT_THAT(ActionsOf<DeleteObject>(plan_after("another", std::chrono::hours(1))), IsEmpty());
+  Plan plan = plan_after(waits, std::chrono::seconds(61));
+  EXPECT_THAT(ActionsOf<DeleteObject>(plan), testing::SizeIs(3)) << "Service, volume, StatefulSet";
+  EXPECT_THAT(ActionsOf<DropSlot>(plan), testing::SizeIs(1));
+  EXPECT_THAT(plan.waiting_for, HasSubstr("cloned anew"));
+
+  // It streams, has what it needs, or that is not known.
+  for (const std::function<void()>& change : std::initializer_list<std::function<void()>>{
+           [&] { replica.streaming = true; }, [&] { replica.newest = postgres::Lsn{1000}; },
+           [&] { scene.seen.primary.oldest_wal.reset(); }, [&] { replica.newest.reset(); },
+           [&] { replica.answered = false; }}) {
+    Seen before = scene.seen;
+    change();
+    EXPECT_THAT(ActionsOf<DeleteObject>(plan_after(waits, std::chrono::seconds(61))), IsEmpty());
+    scene.seen = before;
+  }
+}
+
 TEST(PlanFaults, ASettingThatTheServerRefusesIsNamedAndHoldsUpNothingElse) {
   Scene scene = SettledWithReplicas();
   scene.Instance("kyoyu-1").config_error = "work_mem (setting could not be applied)";

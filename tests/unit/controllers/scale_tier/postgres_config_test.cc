@@ -61,6 +61,16 @@ TEST(PostgresConfig, ThePolicysSettingsAreOverTheDefaultsAndUnderPgtiers) {
   EXPECT_EQ(settings["wal_level"], "logical");
 }
 
+TEST(PostgresConfig, NoFileIsIncludedAndNoRecoveryEndsEarlyForAPolicy) {
+  auto settings = SettingsOf({{"parameters",
+                               {{"include", "/tmp/theirs.conf"},
+                                {"include_if_exists", "/tmp/theirs.conf"},
+                                {"include_dir", "/tmp"},
+                                {"recovery_target_time", "2026-01-01"}}}});
+  EXPECT_EQ(settings["include_if_exists"], "/run/postgresql/pgtier-routing.conf");
+  for (const char* name : {"include", "include_dir", "recovery_target_time"}) EXPECT_FALSE(settings.contains(name));
+}
+
 TEST(PostgresConfig, MemoryAndVolumeScaleTheDefaults) {
   auto small = SettingsOf(Json::parse(R"({"resources": {"limits": {"memory": "1Gi"}}, "storage": {"size": "10Gi"}})"));
   auto large = SettingsOf(Json::parse(R"({"resources": {"limits": {"memory": "32Gi"}}, "storage": {"size": "1Ti"}})"));

@@ -3,7 +3,10 @@
 
 #include <gmock/gmock.h>
 
+#include <set>
+
 #include "controllers/scale_tier/names.h"
+#include "controllers/scale_tier/observe_postgres.h"
 #include "lib/kube/json.h"
 #include "tests/unit/controllers/scale_tier/scene.h"
 
@@ -67,10 +70,26 @@ class World {
     return "";
   }
   Promotion& promotion() { return scene.seen.promotion; }
+  // Passes until the promotion is on its way back.
+  void Fail() {
+    receives_everything = false;
+    for (int i = 0; i < 40 && promotion().phase != PromotionPhase::kReturning; ++i) Pass();
+    ASSERT_EQ(promotion().phase, PromotionPhase::kReturning);
+  }
+  // A command of before that was slow, or a person's own.
+  void PromoteByHand(const std::string& instance) {
+    servers_[instance].writable = true;
+    Look();
+  }
+  nlohmann::json& Service() { return scene.seen.objects[{std::string(kube::kServices.plural), "kyoyu-primary"}]; }
+  nlohmann::json& Set(const std::string& instance) {
+    return scene.seen.objects[{std::string(kube::kStatefulSets.plural), instance}];
+  }
 
   Scene scene;
   bool receives_everything = true;  // Whether the heir gets the end of a clean shutdown.
   bool primary_is_dead = false;
+  std::set<std::string> silent;  // These run, and answer nobody.
 
  private:
   struct Server {
@@ -78,8 +97,6 @@ class World {
     bool writable = false;
     bool signal = false;  // standby.signal: at its next start it is a standby.
   };
-
-  nlohmann::json& Service() { return scene.seen.objects[{std::string(kube::kServices.plural), "kyoyu-primary"}]; }
 
   void Do(const Action& action, std::string& failure) {
     if (const auto* demote = std::get_if<DemotePrimary>(&action)) {
@@ -90,6 +107,10 @@ class World {
       Service()["metadata"]["annotations"][kPromotionAnnotation] = EncodePromotion(promotion);
     } else if (const auto* promote = std::get_if<PromoteInstance>(&action)) {
       bool beside = !promote->old.empty() && servers_[promote->old].running;
+      if (!promote->beside.empty()) {
+        const Server& other = servers_["kyoyu-" + promote->beside.substr(promote->beside.size() - 1)];
+        if (other.writable) return void(failure = "the heir takes writes");
+      }
       EXPECT_FALSE(beside) << "promoted beside a running primary";
       Server& server = servers_[promote->instance];
       if (!server.writable && promote->proof && !receives_everything) {
@@ -126,8 +147,7 @@ class World {
   // What Observe would read.
   void Look() {
     Seen& seen = scene.seen;
-    seen.promotion = DecodePromotion(kube::StringAt(Service(), {"metadata", "annotations", kPromotionAnnotation}));
-    seen.term = std::atoll(kube::StringAt(Service(), {"metadata", "annotations", kTermAnnotation}).c_str());
+    RecallPromotion(scene.policy, seen);
     std::string selected = kube::StringAt(Service(), {"spec", "selector", kInstanceLabel});
     seen.primary_ordinal = selected.back() - '0';
     seen.positions.clear();
@@ -139,14 +159,17 @@ class World {
       each.streaming = standby && servers_[selected].writable && servers_[selected].running;
       each.replayed = seen.primary.wal;
       if (seen.primary.slots.contains(SlotName(each.name))) seen.primary.slots[SlotName(each.name)] = each.streaming;
-      if (!server.running) continue;
+      each.takes_writes = server.running && server.writable;
+      if (silent.contains(each.name)) each.answered = false;
+      if (!server.running || silent.contains(each.name)) continue;
       postgres::WalPosition position;
       position.in_recovery = standby;
       position.system_identifier = "7";
       position.timeline = 1;
       seen.positions[each.name] = position;
     }
-    seen.primary.answered = servers_[selected].running;
+    seen.primary.answered = servers_[selected].running && servers_[selected].writable;
+    seen.primary.is_standby = servers_[selected].running && !servers_[selected].writable;
   }
 
   std::map<std::string, Server> servers_;
