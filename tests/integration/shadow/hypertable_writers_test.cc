@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tests/integration/ledger/application.h"
+#include "tests/integration/migrations/migrate_process.h"
 #include "tests/integration/shadow/partition_runs.h"
 #include "tests/integration/shadow/shadow_fixture.h"
 #include "tests/integration/shadow/with_timescale.h"
@@ -119,6 +120,43 @@ TEST_F(HypertableWritersTest, WritersGoOnInTriggersAndNotify) {
       " before, %.1f ms while its history was copied and exchanged (%d batches, %d retries)\n",
       history.size() + static_cast<size_t>(probe.rows), ledger.transactions.load(), kills, before, during, run.batches,
       run.retries);
+}
+
+// More rows come than one transaction holds writers off for, and pgtier-migrate does it, as in its Job.
+TEST_F(HypertableWritersTest, ManyRowsComeWhileTheProgramMakesIt) {
+  Run("CREATE EXTENSION timescaledb; CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY)");
+  Install(SpecOf({"t"}));
+  Run("INSERT INTO t_history (epoch, position, at_utc, operation, id) SELECT 1, -i, now() - i * interval '10 s',"
+      " 'INSERT', -i FROM generate_series(1, 60000) AS i");
+  ServerFolder folder;
+  auto options = server().Options(database());
+  folder.Write("password", options.password);
+  const std::string step = R"({"policy": "audit", "table": "public.t_history", "engine": "Auto"})";
+  folder.Write("migration.json",
+               R"({"migration": "data/audit-partition-t-history", "database": {"host": ")" + options.host +
+                   R"(", "port": )" + std::to_string(options.port) + R"(, "name": ")" + database() + R"(", "user": ")" +
+                   options.user + R"(", "passwordFile": ")" + folder.path() + R"(/password"}, "resultFile": ")" +
+                   folder.path() + R"(/result", "steps": [{"name": "partition", "partitionHistory": )" + step + "}]}");
+  std::atomic<int64_t> rows = 0;
+  std::jthread writer([&](const std::stop_token& stop) {
+    auto connection = Open();
+    while (!stop.stop_requested()) {
+      Run(connection, "INSERT INTO t SELECT FROM generate_series(1, 3000)");
+      rows += 3000;
+    }
+  });
+  MigrateProcess migrate(folder.path() + "/migration.json", folder.path() + "/log");
+  EXPECT_EQ(migrate.Wait(), 0) << folder.Read("log");
+  int64_t meanwhile = rows;
+  writer.request_stop();
+  writer.join();
+  std::string all = std::to_string(60000 + rows);
+  EXPECT_EQ(Read("SELECT count(*), count(DISTINCT position) FROM t_history"), all + "|" + all + "\n");
+  EXPECT_EQ(Read("SELECT count(*) FROM (SELECT id FROM t EXCEPT ALL SELECT id FROM t_history) AS lost"), "0\n");
+  EXPECT_EQ(Read("SELECT state FROM pgtier.migrations"), "Done\n");
+  EXPECT_TRUE(shadow::InspectPartitions(admin(), PartsOf("t_history"), Soon())->managed);
+  EXPECT_GT(meanwhile, 5000);
+  std::printf("pgtier-migrate made a hypertable of 60000 rows while %ld came\n", meanwhile);
 }
 
 class CdcHypertableTest : public WithTimescale<CdcFixture> {};
