@@ -155,9 +155,12 @@ TEST_F(InstancesTest, ZAStandbyWhoseWalIsGoneIsToldFromOneThatCatchesUp) {
     EXPECT_FALSE(behind(seen)) << "what it needs is there";
     return seen.instances[1].streaming;
   }));
+  ASSERT_TRUE(asked_.instances[1].newest.has_value());
+  postgres::Lsn had = *asked_.instances[1].newest;
   ASSERT_TRUE(standby_->Stop().has_value());
   EXPECT_FALSE(Ask(1).instances[1].answered);
-  EXPECT_TRUE(asked_.primary.oldest_wal.has_value());
+  ASSERT_TRUE(asked_.primary.oldest_wal.has_value());
+  EXPECT_LE(*asked_.primary.oldest_wal, had);
   for (int i = 0; i < 6; ++i) {
     Run("INSERT INTO ledger SELECT generate_series(1, 1000)");
     Run("SELECT pg_switch_wal()");
@@ -168,6 +171,7 @@ TEST_F(InstancesTest, ZAStandbyWhoseWalIsGoneIsToldFromOneThatCatchesUp) {
     bool says_so = standby_->Log().find("has already been removed") != std::string::npos;
     return says_so && behind(seen) && !seen.instances[1].streaming;
   })) << standby_->Log();
+  EXPECT_LE(*asked_.primary.oldest_wal, asked_.primary.wal) << "no file that is kept for later";
   postgres::Lsn stands = *asked_.instances[1].newest;
   std::this_thread::sleep_for(std::chrono::seconds(1));
   EXPECT_TRUE(behind(Ask(1)));
