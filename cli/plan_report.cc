@@ -108,7 +108,8 @@ Settings SettingsOfTier(const crds::ShadowTablePolicy& policy, const controllers
                         const std::string& tier) {
   if (tier == "notify") {
     const controllers::shadow_table::Workers& workers = resolved.workers;
-    return {{"histories written by", "the worker, from a queue that triggers fill"},
+    return {{"histories written by", workers.payload ? "the worker, from notifications, which may be lost"
+                                                     : "the worker, from a queue that triggers fill"},
             {"workers", std::to_string(workers.min) + " to " + std::to_string(workers.max)},
             {"queueAlert", std::to_string(workers.queue_alert)}};
   }

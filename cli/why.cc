@@ -215,9 +215,11 @@ WhyReport ExplainLadder(const Subject& policy, const std::vector<std::string>& p
   report.status_is_old = status.observed_generation != policy.meta.generation;
   report.problems = problems;
   for (const crds::Condition& condition : status.conditions) {
-    bool says = condition.type == "Ready" || (condition.type == "MetricsAvailable" && condition.status != "True") ||
-                (condition.status == "True" && !condition.type.starts_with("tier.") &&
-                 condition.type != "MetricsAvailable" && condition.type != "Ready");
+    bool says =
+        condition.type == "Ready" ||
+        ((condition.type == "MetricsAvailable" || condition.type == "Lossless") && condition.status != "True") ||
+        (condition.status == "True" && !condition.type.starts_with("tier.") && condition.type != "MetricsAvailable" &&
+         condition.type != "Ready");
     if (says) report.conditions.push_back({condition.type, condition.status, condition.reason, condition.message});
   }
   std::optional<size_t> current = core::FindTier(ladder, status.tier);

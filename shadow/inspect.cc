@@ -47,6 +47,30 @@ Result<bool> ReadPolicy(Connection& connection, const Spec& spec, State& state, 
   return true;
 }
 
+// Only of a database that has this program's SQL: older versions know nothing of it.
+Status ReadPayload(Connection& connection, const Spec& spec, State& state, Deadline deadline) {
+  if (state.version != InstalledVersion()) return {};
+  PGTIER_ASSIGN_OR_RETURN(
+      auto rows, connection.Query(
+                     "SELECT s.payload, s.payload_since IS NOT NULL AS under_way, EXISTS (SELECT FROM pg_locks AS l"
+                     "   WHERE l.locktype = 'advisory' AND l.classid = 7047005 AND l.objid = s.number::oid"
+                     "     AND l.mode = 'ExclusiveLock' AND l.granted AND l.database = (SELECT oid FROM pg_database"
+                     "       WHERE datname = current_database())) AS listening,"
+                     " (SELECT count(*) FROM pgtier.shadow_gaps AS g WHERE g.policy = s.policy) AS gaps,"
+                     " (SELECT concat_ws(' to ', to_char(g.since AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
+                     "   to_char(g.until AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'))"
+                     "  FROM pgtier.shadow_gaps AS g WHERE g.policy = s.policy ORDER BY g.id DESC LIMIT 1) AS last_gap"
+                     " FROM pgtier.shadow_state AS s WHERE s.policy = $1",
+                     {spec.policy}, deadline));
+  PGTIER_ASSIGN_OR_RETURN(Row row, rows.Single());
+  PGTIER_ASSIGN_OR_RETURN(state.payload.sends, row.Get<bool>("payload"));
+  PGTIER_ASSIGN_OR_RETURN(state.payload.under_way, row.Get<bool>("under_way"));
+  PGTIER_ASSIGN_OR_RETURN(state.payload.listening, row.Get<bool>("listening"));
+  PGTIER_ASSIGN_OR_RETURN(state.payload.gaps, row.Get<int64_t>("gaps"));
+  state.payload.last_gap = TextOrEmpty(row, "last_gap");
+  return {};
+}
+
 // The spec's tables as the database knows them, and what waits in the outboxes of those that left.
 Status ReadTables(Connection& connection, const Spec& spec, State& state, Deadline deadline) {
   PGTIER_ASSIGN_OR_RETURN(
@@ -204,6 +228,7 @@ Result<State> Inspect(Connection& connection, const Spec& spec, Deadline deadlin
   PGTIER_RETURN_IF_ERROR(ReadTables(connection, spec, state, deadline));
   PGTIER_RETURN_IF_ERROR(ReadDrifts(connection, spec, state, deadline));
   PGTIER_RETURN_IF_ERROR(ReadCdc(connection, spec, state, deadline));
+  PGTIER_RETURN_IF_ERROR(ReadPayload(connection, spec, state, deadline));
   return state;
 }
 

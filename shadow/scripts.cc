@@ -10,12 +10,12 @@ namespace pgtier::shadow {
 namespace {
 
 // In the order in which they build on one another; the rights come last.
-constexpr const char* kScripts[] = {sql::kShadowSchema,          sql::kShadowColumns,       sql::kShadowBody,
-                                    sql::kShadowTriggers,        sql::kShadowInstall,       sql::kShadowFollow,
-                                    sql::kShadowDrain,           sql::kShadowSwap,          sql::kShadowBarrier,
-                                    sql::kShadowAdopt,           sql::kShadowHypertable,    sql::kShadowPartition,
-                                    sql::kShadowPartitionAttach, sql::kShadowPartitionKeep, sql::kShadowPartitionSplit,
-                                    sql::kShadowHypertableCopy,  sql::kShadowRights};
+constexpr const char* kScripts[] = {sql::kShadowSchema,         sql::kShadowColumns,         sql::kShadowPayload,
+                                    sql::kShadowBody,           sql::kShadowTriggers,        sql::kShadowInstall,
+                                    sql::kShadowFollow,         sql::kShadowDrain,           sql::kShadowSwap,
+                                    sql::kShadowBarrier,        sql::kShadowAdopt,           sql::kShadowHypertable,
+                                    sql::kShadowPartition,      sql::kShadowPartitionAttach, sql::kShadowPartitionKeep,
+                                    sql::kShadowPartitionSplit, sql::kShadowHypertableCopy,  sql::kShadowRights};
 constexpr size_t kVersionLength = 16;
 
 // Pauses between tries: long against a transaction of an application, short against a person's patience.

@@ -99,6 +99,15 @@ struct Drift {
   std::string what;  // "phone added, fax dropped"
 };
 
+// Rows in notifications (delivery Payload of tier notify).
+struct PayloadState {
+  bool sends = false;      // the triggers' text sends rows
+  bool under_way = false;  // it does, or did, and not all that was sent has been heard
+  bool listening = false;  // a worker listens; while none does rows go into the outbox
+  int64_t gaps = 0;        // times of which rows that were sent may be missing (pgtier.shadow_gaps)
+  std::string last_gap;    // the newest of them: "2026-11-21T16:00:00Z to 2026-11-21T16:00:07Z"
+};
+
 struct State {
   bool installed = false;  // the policy is known to the database
   std::string version;     // of the SQL that is installed; InstalledVersion() is this program's
@@ -112,7 +121,8 @@ struct State {
   Duration oldest{};        // age of the oldest of them
   SlotState slot;
   std::optional<CheckpointState> checkpoint;
-  bool follows_ddl = true;        // event triggers carry changes of the sources' columns over; else Install does
+  bool follows_ddl = true;  // event triggers carry changes of the sources' columns over; else Install does
+  PayloadState payload;
   std::vector<Drift> drifts;      // what of them no history has followed yet
   double notify_queue_usage = 0;  // pg_notification_queue_usage(): 0 to 1
   int64_t dead_letters = 0;
@@ -142,8 +152,14 @@ Status Install(postgres::Connection& admin, const Spec& spec, Deadline deadline)
 // or not installed.
 Status SwapBodies(postgres::Connection& admin, const Spec& spec, Tier to, Deadline deadline);
 
-// After leaving notify: whether every transaction that may still run the old body has ended and the outbox is empty.
-// The worker moves the rows; this only looks. Always true while nothing is left to do.
+// Between the two deliveries of tier notify, exact, without a lock on a source: rows in notifications (`sends`), or in
+// the outbox. Away from the former: ask Drained until it is true before the worker stops listening. Nothing happens
+// where it is so already. Errors: kFailedPrecondition: the policy is in another tier, or not installed.
+Status Deliver(postgres::Connection& admin, const Spec& spec, bool sends, Deadline deadline);
+
+// After leaving notify, or its delivery by notifications (which the worker has to have heard): whether every
+// transaction that may still run the old body has ended and the outbox is empty. The worker moves the rows; this only
+// looks. Always true while nothing is left to do.
 Result<bool> Drained(postgres::Connection& admin, const Spec& spec, Deadline deadline);
 
 // Publication, replica identity FULL, actor triggers, origin, slot (with failover where the server can) and checkpoint.

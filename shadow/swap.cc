@@ -14,6 +14,16 @@ Status SwapBodies(postgres::Connection& admin, const Spec& spec, Tier to, Deadli
   return {};
 }
 
+Status Deliver(postgres::Connection& admin, const Spec& spec, bool sends, Deadline deadline) {
+  PGTIER_RETURN_IF_ERROR(WithLockRetries(admin, "changing the delivery of " + spec.policy, deadline, [&]() -> Status {
+    auto done = admin.Query("SELECT pgtier.shadow_deliver($1, $2)", {spec.policy, sends ? "true" : "false"}, deadline);
+    if (!done.has_value()) return std::move(done).error();
+    return {};
+  }));
+  if (!sends) PGTIER_RETURN_IF_ERROR(Drained(admin, spec, deadline));
+  return {};
+}
+
 Result<bool> Drained(postgres::Connection& admin, const Spec& spec, Deadline deadline) {
   std::optional<std::string> drained;
   PGTIER_RETURN_IF_ERROR(WithLockRetries(admin, "looking after notify", deadline, [&]() -> Status {

@@ -18,6 +18,10 @@ Result<Config> ParseConfig(std::string_view text) {
   root.Text("policy", config.policy, true);
   root.Text("mode", config.mode, true);
   root.Text("channel", config.channel);
+  std::string delivery = "Outbox";
+  root.Text("delivery", delivery);
+  if (delivery != "Outbox" && delivery != "Payload") root.Fail("delivery", "is neither Outbox nor Payload");
+  config.payload = delivery == "Payload";
   root.Text("slot", config.slot);
   root.Text("publication", config.publication);
   root.Time("stallAfter", config.stall_limit);

@@ -17,6 +17,7 @@ struct Config {
   std::string mode;    // "notify", "cdc"
   settings::Database database;
   std::string channel;                                       // of NOTIFY
+  bool payload = false;                                      // "delivery": "Payload": rows come in notifications too
   int64_t batch_rows = 1000;                                 // moved in one transaction at most
   Duration batch_interval = std::chrono::milliseconds(100);  // for which rows are gathered
   Duration stall_limit = std::chrono::seconds(60);           // /healthz fails after that long with work and no progress

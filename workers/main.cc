@@ -34,7 +34,9 @@ int main(int argc, char** argv) {
   pgtier::http::InitialiseThreads();
 
   pgtier::Status outcome = pgtier::workers::RunWorker(
-      config, {{"notify", pgtier::workers::MakeNotify}, {"cdc", pgtier::workers::MakeCdc}}, stop.get_token());
+      config,
+      {{"notify", {pgtier::workers::MakeNotify, pgtier::workers::MakePayload}}, {"cdc", {pgtier::workers::MakeCdc}}},
+      stop.get_token());
   if (!outcome.has_value()) pgtier::log::Error("pgtier-worker ends", {{"error", outcome.error().message}});
   // Without the destructors of static objects, under which the HTTP library's threads still run.
   _exit(outcome.has_value() ? 0 : 1);

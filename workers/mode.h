@@ -31,6 +31,9 @@ using MakeMode = std::unique_ptr<Mode> (*)(ModeContext context);
 
 // Moves rows from the outboxes into the histories (notify.cc).
 std::unique_ptr<Mode> MakeNotify(ModeContext context);
+// Hears rows that come in notifications, and puts them into the outboxes (payload.cc). Does nothing but with delivery
+// Payload. Beside the former, on a connection of its own: what stops the one must not make the other deaf.
+std::unique_ptr<Mode> MakePayload(ModeContext context);
 // Reads the log and writes the histories (cdc_mode.cc, workers/cdc).
 std::unique_ptr<Mode> MakeCdc(ModeContext context);
 

@@ -1,5 +1,7 @@
 #include "workers/runner.h"
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <memory>
 #include <thread>
@@ -34,7 +36,7 @@ struct Loaded {
   }
 };
 
-Result<Loaded> Load(const std::string& path, const std::map<std::string, MakeMode>& modes) {
+Result<Loaded> Load(const std::string& path, const Modes& modes) {
   Loaded loaded;
   PGTIER_ASSIGN_OR_RETURN(loaded.text, settings::ReadFile(path));
   auto config = ParseConfig(loaded.text);
@@ -47,12 +49,25 @@ Result<Loaded> Load(const std::string& path, const std::map<std::string, MakeMod
   return loaded;
 }
 
-// One mode with one configuration, on a thread of its own, until it is destroyed.
+constexpr size_t kMostParts = 2;  // of a mode
+using Progresses = std::array<Progress, kMostParts>;
+
+// The parts of one mode with one configuration, each on a thread of its own, until it is destroyed.
 class Running {
  public:
-  Running(const Loaded& loaded, MakeMode make, Metrics& metrics, Progress& progress)
-      : thread_([context = ModeContext{loaded.config, loaded.connect, metrics, progress},
-                 make](const std::stop_token& stop) { Keep(context, make, stop); }) {}
+  Running(const Loaded& loaded, const std::vector<MakeMode>& parts, Metrics& metrics, Progresses& progresses) {
+    for (size_t i = 0; i < parts.size(); ++i) {
+      threads_.emplace_back([context = ModeContext{loaded.config, loaded.connect, metrics, progresses.at(i)},
+                             make = parts[i]](const std::stop_token& stop) { Keep(context, make, stop); });
+    }
+    // A mode may have fewer parts than the one before.
+    for (size_t i = parts.size(); i < progresses.size(); ++i) progresses.at(i).SetReady(true);
+  }
+  ~Running() {
+    for (std::jthread& thread : threads_) thread.request_stop();  // all of them, before one is waited for
+  }
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
 
  private:
   static void Keep(const ModeContext& context, MakeMode make, const std::stop_token& stop) {
@@ -71,16 +86,19 @@ class Running {
       pause = std::min(pause * 2, kLongestPause);
     }
   }
-  std::jthread thread_;
+  std::vector<std::jthread> threads_;
 };
 
 }  // namespace
 
-Status RunWorker(const std::string& config_path, const std::map<std::string, MakeMode>& modes,
-                 const std::stop_token& stop) {
+Status RunWorker(const std::string& config_path, const Modes& modes, const std::stop_token& stop) {
   PGTIER_ASSIGN_OR_RETURN(Loaded loaded, Load(config_path, modes));
   Metrics metrics;
-  Progress progress;
+  Progresses progresses;
+  auto ready = [&] { return std::ranges::all_of(progresses, [](const Progress& each) { return each.Ready(); }); };
+  auto healthy = [&](Duration limit) {
+    return std::ranges::all_of(progresses, [&](const Progress& each) { return each.Healthy(limit); });
+  };
   std::atomic<Duration> stall_limit{loaded.config.stall_limit};
   PGTIER_ASSIGN_OR_RETURN(
       auto server,
@@ -88,12 +106,12 @@ Status RunWorker(const std::string& config_path, const std::map<std::string, Mak
           loaded.config.listen_address, loaded.config.listen_port,
           {{"/metrics", [&] { return Page(200, metrics.Serialize()); }},
            {"/healthz",
-            [&] { return progress.Healthy(stall_limit) ? Page(200, "ok\n") : Page(503, "work, but no progress\n"); }},
-           {"/readyz", [&] { return progress.Ready() ? Page(200, "ok\n") : Page(503, "not connected\n"); }}}));
+            [&] { return healthy(stall_limit) ? Page(200, "ok\n") : Page(503, "work, but no progress\n"); }},
+           {"/readyz", [&] { return ready() ? Page(200, "ok\n") : Page(503, "not connected\n"); }}}));
   log::Info("pgtier-worker runs", {{"policy", loaded.config.policy},
                                    {"mode", loaded.config.mode},
                                    {"port", static_cast<long long>(server->port())}});
-  auto running = std::make_unique<Running>(loaded, modes.at(loaded.config.mode), metrics, progress);
+  auto running = std::make_unique<Running>(loaded, modes.at(loaded.config.mode), metrics, progresses);
   std::string complained;
   while (SleepFor(kReloadInterval, stop)) {
     auto now = Load(config_path, modes);
@@ -110,7 +128,7 @@ Status RunWorker(const std::string& config_path, const std::map<std::string, Mak
     running.reset();
     loaded = *std::move(now);
     stall_limit = loaded.config.stall_limit;
-    running = std::make_unique<Running>(loaded, modes.at(loaded.config.mode), metrics, progress);
+    running = std::make_unique<Running>(loaded, modes.at(loaded.config.mode), metrics, progresses);
   }
   running.reset();
   return {};

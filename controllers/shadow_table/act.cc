@@ -126,6 +126,13 @@ class Step {
     });
   }
 
+  Status operator()(const SetDelivery& action) {
+    log::Info("changing the delivery", {{"to", action.payload ? "Payload" : "Outbox"}});
+    return InDatabase([&](postgres::Connection& admin, Deadline by) {
+      return shadow::Deliver(admin, resolved_.spec, action.payload, by);
+    });
+  }
+
   Status operator()(const MakeAuditEvents&) {
     log::Info("making the table of events", {{"table", resolved_.audit_events}});
     std::string reader = seen_.database.monitor.has_value() ? seen_.database.monitor->user : "";

@@ -21,8 +21,8 @@ Saying SayReady(const Outcome& outcome, const crds::ShadowTablePolicyStatus& sta
   if (seen.state->tier == shadow::Tier::kNotify && seen.worker.ready == 0) {
     std::string trouble = seen.worker.trouble.empty() ? "" : ": " + seen.worker.trouble;
     return {kFalse, "WorkerNotReady",
-            "no worker runs" + trouble + "; " + std::to_string(seen.state->queue_depth) +
-                " rows wait in the queue, none is lost"};
+            "no worker runs" + trouble + "; " + std::to_string(seen.state->queue_depth) + " rows wait in the queue" +
+                (seen.state->payload.under_way ? "" : ", none is lost")};
   }
   if (seen.state->tier == shadow::Tier::kCdc && seen.cdc.ready == 0) {
     std::string trouble = seen.cdc.trouble.empty() ? "" : ": " + seen.cdc.trouble;
@@ -78,6 +78,7 @@ Saying SayDegraded(const Outcome& outcome) {
   return {kFalse, "AsSpecified", ""};
 }
 
+constexpr char kPayloadGaps[] = "PayloadGaps";
 constexpr char kColumnsChanged[] = "ColumnsChanged";
 constexpr char kLastChange[] = "; last seen: ";
 
@@ -114,6 +115,23 @@ Saying SayDdl(const Outcome& outcome) {
               last};
 }
 
+// What delivery Payload can lose, always while it may, and what it may have lost.
+Saying SayLossless(const Outcome& outcome) {
+  const shadow::PayloadState& payload = outcome.seen.state->payload;
+  std::string gaps;
+  if (payload.gaps > 0) {
+    gaps = "rows may be missing of " + std::to_string(payload.gaps) +
+           (payload.gaps == 1 ? " time: " : " times, the last: ") + payload.last_gap + " (table pgtier.shadow_gaps)";
+  }
+  if (!payload.under_way) return {kFalse, kPayloadGaps, gaps};
+  std::string message =
+      "delivery Payload: rows travel in notifications, which are lost when the worker dies, its connection or the "
+      "server "
+      "fails before they are written";
+  if (!payload.listening) message += "; no worker listens, so rows go through the queue";
+  return {kFalse, "PayloadDelivery", gaps.empty() ? message : message + "; " + gaps};
+}
+
 // A pause keeps nothing from being recorded, and no slot that fills the disk.
 Saying SayPausedButGuarded(const Outcome& outcome) {
   Saying saying = SayPaused(outcome.Ladder());
@@ -143,6 +161,12 @@ std::vector<crds::Condition> MakeConditions(const Outcome& outcome, const crds::
       {"DdlNotFollowed", SayDdl(outcome)},
       {"Paused", SayPausedButGuarded(outcome)},
       {core::kNotAvailable, SayNotAvailable(outcome.resolved.Fields())}};
+  if (outcome.seen.state.has_value()) {
+    const shadow::PayloadState& payload = outcome.seen.state->payload;
+    if (payload.under_way || payload.gaps > 0) sayings.emplace_back("Lossless", SayLossless(outcome));
+  } else if (const crds::Condition* lossless = crds::FindCondition(before, "Lossless"); lossless != nullptr) {
+    sayings.emplace_back("Lossless", Saying{lossless->status, lossless->reason, lossless->message});
+  }
   if (outcome.resolved.partitioning.has_value()) {
     sayings.emplace_back("Partitioned", SayPartitioned(outcome));
     if (outcome.resolved.partitioning->compression.has_value()) {

@@ -66,6 +66,7 @@ Json ConfigOf(const ManifestContext& context) {
     config["spill"] = {{"memory", kSpillMemory}, {"directory", kSpillFolder}};
   } else {
     config["channel"] = spec.channel;
+    if (context.payload) config["delivery"] = "Payload";
   }
   return config;
 }

@@ -17,6 +17,7 @@ struct ManifestContext {
   const std::string& image;
   int workers = 1;
   shadow::Tier tier = shadow::Tier::kNotify;  // Whose worker: notify or cdc.
+  bool payload = false;                       // That of notify listens for rows.
 };
 
 // Of a tier's worker: its role's password and the authority to trust; worker.json; pgtier-worker.

@@ -12,6 +12,15 @@ std::vector<Note> MakeNotes(const crds::ShadowTablePolicyStatus& before, const c
   if (ddl != nullptr && ddl->reason == "ColumnsChanged" && !told) {
     notes.push_back({true, "DdlNotFollowed", ddl->message});
   }
+  // Each new gap, by the part of the message that names the last one.
+  auto gaps = [](const crds::ShadowTablePolicyStatus& status) {
+    const crds::Condition* lossless = crds::FindCondition(status.conditions, "Lossless");
+    size_t at = lossless == nullptr ? std::string::npos : lossless->message.find("rows may be missing");
+    return at == std::string::npos ? std::string() : lossless->message.substr(at);
+  };
+  if (std::string text = gaps(after); !text.empty() && text != gaps(before)) {
+    notes.push_back({true, "PayloadGap", text});
+  }
   for (const crds::ShadowTableStatus& table : after.tables) {
     bool was = false;
     for (const crds::ShadowTableStatus& each : before.tables) was = was || (each.name == table.name && each.installed);

@@ -171,6 +171,7 @@ class Planner {
     }
     if (now == Tier::kNotify) {
       FinishCdc();
+      if (plan_.waiting_for.empty()) Deliver();
       return;
     }
     if (now == Tier::kCdc) {
@@ -180,6 +181,21 @@ class Planner {
       plan_.actions.emplace_back(Swap{Tier::kNotify});
     }
     plan_.waiting_for = "triggers to write into the queue";
+  }
+
+  // In tier notify: its delivery is what the spec says, and what came by the other one is in the histories, or the
+  // queue.
+  void Deliver() {
+    const shadow::State& state = *seen_.state;
+    const bool payload = context_.resolved.workers.payload;
+    if (state.payload.sends != payload) {
+      plan_.actions.emplace_back(SetDelivery{payload});
+      plan_.waiting_for = payload ? "triggers to send rows in notifications" : "triggers to write into the queue";
+    } else if (state.draining) {
+      plan_.actions.emplace_back(AskDrained{});
+      if (state.payload.under_way)
+        plan_.waiting_for = "the worker to hear what was sent, and statements that still send";
+    }
   }
 
   void EnterTriggers() {
@@ -240,6 +256,7 @@ class Planner {
       AddWorker(Tier::kNotify);
       plan_.actions.emplace_back(AskDrained{});
       plan_.waiting_for = std::to_string(state.queue_depth) + " rows of the queue, and statements that still fill it";
+      if (state.payload.under_way) plan_.waiting_for += ", and notifications that carry rows";
       return false;
     }
     DeleteWorker(Tier::kNotify);
@@ -285,6 +302,8 @@ class Planner {
   // Gives whether as many workers as wanted run, of the present template.
   bool AddWorker(Tier tier) {
     ManifestContext manifests{context_.policy, context_.resolved, seen_.database, context_.image, WantedOf(tier), tier};
+    // It listens until all that was sent has been heard, whatever the spec says by now.
+    manifests.payload = context_.resolved.workers.payload || seen_.state->payload.under_way;
     const size_t first = plan_.actions.size();
     bool same = Apply(kube::kSecrets, RenderWorkerSecret(manifests));
     bool known = same;  // What runs has the password: nothing is to be set in each pass.

@@ -42,6 +42,10 @@ struct SetWorkerPassword {
 struct Swap {
   shadow::Tier to;
 };
+// shadow::Deliver: rows in notifications, or in the queue.
+struct SetDelivery {
+  bool payload;
+};
 // shadow::Drained: notes in the database that it is.
 struct AskDrained {};
 
@@ -74,8 +78,8 @@ struct ForgetPartitionBound {
 };
 
 using Action = std::variant<SetFinalizer, Install, Uninstall, Retain, SetWorkerPassword, ApplyObject, DeleteObject,
-                            Swap, AskDrained, PrepareCdc, CrossBarrier, SettleCdc, DropCdc, MakeAuditEvents,
-                            KeepPartitionsAhead, DropExpiredPartitions, ForgetPartitionBound>;
+                            Swap, SetDelivery, AskDrained, PrepareCdc, CrossBarrier, SettleCdc, DropCdc,
+                            MakeAuditEvents, KeepPartitionsAhead, DropExpiredPartitions, ForgetPartitionBound>;
 
 struct Plan {
   std::vector<Action> actions;

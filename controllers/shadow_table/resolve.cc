@@ -26,9 +26,6 @@ void FindGaps(const crds::ShadowTablePolicySpec& spec, bool workers, std::vector
       found.push_back({path + ": tier " + tier.name + " (the operator was told no image of its worker: --worker-image)",
                        tier.name, false});
     }
-    if (tier.delivery.value_or("Outbox") != "Outbox") {
-      found.push_back({path + ".delivery: " + *tier.delivery, tier.name, false});
-    }
   }
   if (spec.partitioning.has_value()) {
     const crds::Partitioning& wanted = *spec.partitioning;
@@ -66,6 +63,7 @@ Workers ResolveWorkers(const crds::ShadowTablePolicySpec& spec) {
     if (tier.name != kNotify) continue;
     workers.min = std::max(tier.workers_min.value_or(1), 1);
     workers.max = std::max(tier.workers_max.value_or(workers.min), workers.min);
+    workers.payload = tier.delivery == "Payload";
     workers.queue_alert = tier.queue_alert.value_or(workers.queue_alert);
   }
   return workers;

@@ -15,6 +15,7 @@ namespace pgtier::controllers::shadow_table {
 struct Workers {
   int min = 1;
   int max = 1;
+  bool payload = false;        // Rows travel in notifications.
   int64_t queue_alert = 1000;  // Rows in the queue beyond which the policy is degraded, and a worker more is wanted.
 };
 

@@ -9,7 +9,8 @@
 namespace pgtier::controllers::shadow_table {
 namespace {
 
-std::vector<crds::PlanStep> StepsOf(const std::string& policy, const std::string& from, const std::string& to) {
+std::vector<crds::PlanStep> StepsOf(const std::string& policy, const std::string& from, const std::string& to,
+                                    bool payload) {
   const std::string worker = NotifyWorker(policy);
   const std::string cdc = CdcWorker(policy);
   const crds::PlanStep start{"start the worker " + worker + " and wait until it is ready", true};
@@ -27,6 +28,7 @@ std::vector<crds::PlanStep> StepsOf(const std::string& policy, const std::string
       steps.push_back(
           {"swap the bodies of the trigger functions: rows go into the queue, the worker moves them", true});
     }
+    if (payload) steps.push_back({"let triggers send rows in notifications, which may be lost", true});
   } else if (to == "triggers") {
     if (from == "cdc") {
       steps.push_back({"cross the barrier: triggers write into the histories", true});
@@ -46,7 +48,7 @@ std::vector<crds::PlanStep> StepsOf(const std::string& policy, const std::string
 
 Change DescribeChange(const crds::ShadowTablePolicy& policy, const Resolved& resolved, const std::string& from,
                       const std::string& to, std::optional<WallTime> since) {
-  Change change{from, to, "", StepsOf(policy.meta.name, from, to), {{"tier", from, to}}};
+  Change change{from, to, "", StepsOf(policy.meta.name, from, to, resolved.workers.payload), {{"tier", from, to}}};
   // What is hashed is text with a line for each part, so that no two plans run together.
   std::string text = "pgtier shadow plan 1\n" + resolved.spec.policy + "\n" + from + " " + to + " " +
                      (since.has_value() ? FormatTime(*since) : "") + "\n";
@@ -55,6 +57,10 @@ Change DescribeChange(const crds::ShadowTablePolicy& policy, const Resolved& res
     std::string count = std::to_string(workers.min) + " to " + std::to_string(workers.max);
     change.settings.push_back({"workers", from == "notify" ? count : "", to == "notify" ? count : ""});
     text += "workers=" + count + "\n";
+    if (workers.payload) {
+      change.settings.push_back({"delivery", from == "notify" ? "Payload" : "", to == "notify" ? "Payload" : ""});
+      text += "delivery=Payload\n";
+    }
   }
   for (const shadow::Table& table : resolved.spec.tables) text += "table=" + table.source + "\n";
   for (const crds::PlanStep& step : change.steps) text += step.name + "\n";

@@ -198,21 +198,28 @@ Result<std::vector<Rows>> Connection::Execute(const std::string& sql, Deadline d
   return impl_->Collect(deadline);
 }
 
-Result<bool> Connection::AwaitNotification(Deadline deadline) {
+Result<std::vector<Notification>> Connection::AwaitNotifications(Deadline deadline) {
   PGTIER_RETURN_IF_ERROR(impl_->Ready());
   while (true) {
-    if (PQconsumeInput(impl_->conn) == 0) return impl_->BrokenError();
-    bool came = false;
+    // What came before the connection was lost is given first.
+    bool lives = PQconsumeInput(impl_->conn) != 0;
+    std::vector<Notification> came;
     while (PGnotify* notification = PQnotifies(impl_->conn)) {
-      came = true;
+      came.push_back({notification->relname, notification->extra});
       PQfreemem(notification);
     }
-    if (came) return true;
+    if (!came.empty()) return came;
+    if (!lives) return impl_->BrokenError();
     auto waited = impl_->Wait(false, deadline);
     if (waited.has_value()) continue;
-    if (waited.error().code == Code::kDeadlineExceeded) return false;
+    if (waited.error().code == Code::kDeadlineExceeded) return came;
     return std::move(waited).error();
   }
+}
+
+Result<bool> Connection::AwaitNotification(Deadline deadline) {
+  PGTIER_ASSIGN_OR_RETURN(auto came, AwaitNotifications(deadline));
+  return !came.empty();
 }
 
 bool Connection::Usable() const { return impl_ != nullptr && impl_->Ready().has_value(); }

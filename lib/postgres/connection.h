@@ -44,6 +44,10 @@ struct ConnectOptions {
 // A statement's parameters ($1, $2, …) as text; nothing is NULL.
 using Params = std::vector<std::optional<std::string>>;
 
+struct Notification {
+  std::string channel, payload;
+};
+
 // A connection is used by one thread at a time. Errors of every call: kUnavailable: the connection is gone (Usable() is
 // false, open another); kDeadlineExceeded: the deadline passed and the statement was cancelled; kCancelled: stop was
 // requested; else what the SQLSTATE says (sqlstate.h).
@@ -70,8 +74,10 @@ class Connection {
   // that of the first statement that failed.
   Result<std::vector<Rows>> Execute(const std::string& sql, Deadline deadline);
 
-  // Waits for a notification (LISTEN before; its channel and payload are not told). True: one came, also one that came
-  // with the answer to an earlier statement; false: the deadline passed, and the connection is as it was.
+  // Waits for a notification (LISTEN before). Gives all that have come, in the order of their commits, also those that
+  // came with the answer to an earlier statement; none: the deadline passed, and the connection is as it was.
+  Result<std::vector<Notification>> AwaitNotifications(Deadline deadline);
+  // The same, where it only matters whether one came.
   Result<bool> AwaitNotification(Deadline deadline);
 
   // False once the connection was lost or left in an unknown state.

@@ -172,7 +172,7 @@ BEGIN
   END LOOP;
   FOR r IN SELECT p.oid::regprocedure AS name FROM pg_proc AS p
            WHERE p.pronamespace = 'pgtier'::regnamespace AND p.proowner <> 'pgtier_shadow'::regrole
-             AND p.proname IN ('shadow_drain', 'shadow_try') LOOP
+             AND p.proname IN ('shadow_drain', 'shadow_try', 'shadow_accept') LOOP
     PERFORM pgtier.shadow_give(format('FUNCTION %s', r.name));
   END LOOP;
 END

@@ -249,7 +249,8 @@ BEGIN
   UPDATE pgtier.shadow_state
     SET tier = target, epoch = epoch + 1, changed_at = now(), draining = draining OR tier = 'notify',
         -- Nobody runs the body of notify any more: its writers have ended.
-        waits_taken = waits_taken OR tier = 'notify'
+        waits_taken = waits_taken OR tier = 'notify',
+        payload = false
     WHERE policy = wanted RETURNING * INTO s;
   FOR t IN SELECT id FROM pgtier.shadow_tables WHERE policy = wanted AND installed ORDER BY id LOOP
     PERFORM pgtier.shadow_set_triggers(t.id);

@@ -44,6 +44,9 @@ DECLARE
   shard_old text;
   text_of text;
   op text;
+  drawn text := format('nextval(%L::regclass)', format('pgtier.position_%s', wanted));
+  actor text;
+  sends boolean := body = 'notify' AND pgtier.shadow_sends(wanted);
 BEGIN
   SELECT * INTO STRICT t FROM pgtier.shadow_tables WHERE id = wanted;
   SELECT * INTO STRICT s FROM pgtier.shadow_state WHERE policy = t.policy;
@@ -75,13 +78,20 @@ BEGIN
                           string_agg(format('%s %s %s', attnum, name, format_type(type, -1)), ', ' ORDER BY attnum)),
                    E'\r\n', '  ')
     INTO text_of FROM pgtier.shadow_columns WHERE table_id = wanted;
-  text_of := text_of || E'\nBEGIN\n';
+  actor := CASE WHEN s.actor_setting = '' THEN 'NULL'
+                ELSE format('nullif(current_setting(%L, true), '''')', s.actor_setting) END;
+  IF sends THEN
+    text_of := text_of || pgtier.shadow_payload_part(wanted, actor, shard_new, shard_old,
+                            CASE WHEN t.shards > 1 THEN format('nullif(%s, %s)', shard_old, shard_new) ELSE 'NULL' END);
+    drawn := 'place';
+    clock := 'moment';
+  ELSE
+    text_of := text_of || E'\nBEGIN\n';
+  END IF;
   FOREACH op IN ARRAY ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE'] LOOP
     SELECT names, fields INTO image FROM pgtier.shadow_image(wanted, op);
     IF op = 'TRUNCATE' THEN SELECT '' AS names, '' AS fields INTO image; END IF;
-    head := format('%s, nextval(%L::regclass), %s, %L, %s', s.epoch, format('pgtier.position_%s', wanted), clock, op,
-                   CASE WHEN s.actor_setting = '' THEN 'NULL'
-                        ELSE format('nullif(current_setting(%L, true), '''')', s.actor_setting) END);
+    head := format('%s, %s, %s, %L, %s', s.epoch, drawn, clock, op, actor);
     IF body = 'notify' THEN
       head := head || ', ' || CASE op WHEN 'DELETE' THEN shard_old WHEN 'TRUNCATE' THEN '-1' ELSE shard_new END
                    || ', ' || CASE WHEN op = 'UPDATE' AND t.shards > 1
@@ -118,13 +128,14 @@ AS $fn$
   WHERE n.nspname = 'pgtier' AND p.proname = 'shadow_' || wanted AND p.pronargs = 0
 $fn$;
 
--- The settings that the function runs with, as pg_proc.proconfig has them. Whole rows as JSON hold text whose form the
--- application's settings would give; functions without them need none of it, and a setting costs at each row.
+-- The settings that the function runs with, as pg_proc.proconfig has them. Whole rows as JSON, and rows that are sent,
+-- hold text whose form the application's settings would give; other functions need none of it, and a setting costs at
+-- each row.
 CREATE OR REPLACE FUNCTION pgtier.shadow_function_config(wanted integer) RETURNS text[]
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $fn$
   SELECT ARRAY['search_path=pg_catalog, pg_temp']
-         || CASE WHEN new_row IS NULL AND old_row IS NULL THEN '{}'::text[]
+         || CASE WHEN new_row IS NULL AND old_row IS NULL AND NOT pgtier.shadow_sends(id) THEN '{}'::text[]
                  ELSE ARRAY['DateStyle=ISO, YMD', 'IntervalStyle=postgres', 'bytea_output=hex', 'extra_float_digits=1',
                             'lc_monetary=C'] END
   FROM pgtier.shadow_tables WHERE id = wanted

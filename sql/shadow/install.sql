@@ -337,6 +337,9 @@ BEGIN
   SELECT p.outbox_sql INTO place FROM pgtier.shadow_tables AS t, pgtier.shadow_places(t.id) AS p
     WHERE t.id = wanted AND NOT t.installed AND p.outbox IS NOT NULL;
   IF NOT FOUND THEN RETURN true; END IF;
+  -- Rows may still be under way to it.
+  IF EXISTS (SELECT FROM pgtier.shadow_state AS s JOIN pgtier.shadow_tables AS t USING (policy)
+             WHERE t.id = wanted AND s.payload_since IS NOT NULL) THEN RETURN false; END IF;
   PERFORM pgtier.shadow_hold_outbox(wanted);
   EXECUTE format('SELECT EXISTS (SELECT FROM %s)', place) INTO rows_left;
   IF NOT rows_left THEN EXECUTE format('DROP TABLE %s', place); END IF;
@@ -350,7 +353,8 @@ CREATE OR REPLACE FUNCTION pgtier.shadow_end_policy(wanted text) RETURNS void
 AS $fn$
 BEGIN
   DELETE FROM pgtier.shadow_waits WHERE policy = wanted;
-  UPDATE pgtier.shadow_state SET installed = false, tier = 'triggers', draining = false, waits_taken = false
+  UPDATE pgtier.shadow_state SET installed = false, tier = 'triggers', draining = false, waits_taken = false,
+                                 payload = false, payload_since = NULL, payload_ending = false
     WHERE policy = wanted AND (installed OR tier <> 'triggers' OR draining);
   IF NOT EXISTS (SELECT FROM pgtier.shadow_state WHERE installed) AND
      (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN

@@ -12,4 +12,6 @@ END
 $do$;
 
 GRANT EXECUTE ON FUNCTION pgtier.shadow_drain(integer, integer, integer, boolean), pgtier.shadow_outboxes(text),
-  pgtier.shadow_queue(integer, integer) TO pgtier_shadow_notify;
+  pgtier.shadow_queue(integer, integer), pgtier.shadow_accept(text, text[]), pgtier.shadow_beat(text),
+  pgtier.shadow_listen_begin(text), pgtier.shadow_listen_end(text), pgtier.shadow_payload_writers(text),
+  pgtier.shadow_payload_channel(text) TO pgtier_shadow_notify;

@@ -169,6 +169,40 @@ CREATE TABLE IF NOT EXISTS pgtier.shadow_dead_letters (
   at       timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+-- Delivery Payload: see payload.sql. Bodies of notify send rows while `payload`; `payload_since` stays until all that was
+-- sent has been heard, which is so when who listens has heard a beat with the number `payload_end`.
+DO $do$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'pgtier.shadow_state'::regclass AND attname = 'payload') THEN
+    ALTER TABLE pgtier.shadow_state
+      ADD COLUMN payload        boolean NOT NULL DEFAULT false,
+      ADD COLUMN payload_since  timestamptz,
+      ADD COLUMN payload_end    bigint  NOT NULL DEFAULT 0,
+      ADD COLUMN payload_ending boolean NOT NULL DEFAULT false;
+  END IF;
+END
+$do$;
+-- Who listens, or listened last: all that was committed before `heard` is in the outboxes.
+CREATE TABLE IF NOT EXISTS pgtier.shadow_listeners (
+  policy    text        PRIMARY KEY REFERENCES pgtier.shadow_state,
+  heard     timestamptz NOT NULL,
+  heard_end bigint      NOT NULL DEFAULT 0,
+  ended     boolean     NOT NULL DEFAULT false  -- in order: nothing is missing after `heard` either
+) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+-- Between which times rows that were sent may be missing.
+CREATE TABLE IF NOT EXISTS pgtier.shadow_gaps (
+  id     bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  policy text        NOT NULL,
+  since  timestamptz NOT NULL,
+  until  timestamptz NOT NULL
+);
+-- Signs what pgtier sends.
+CREATE TABLE IF NOT EXISTS pgtier.shadow_payload_key (secret text NOT NULL);
+INSERT INTO pgtier.shadow_payload_key SELECT replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '')
+  WHERE NOT EXISTS (SELECT FROM pgtier.shadow_payload_key);
+GRANT SELECT ON pgtier.shadow_payload_key TO pgtier_shadow;
+GRANT SELECT, UPDATE ON pgtier.shadow_listeners TO pgtier_shadow;
+
 ALTER TABLE pgtier.shadow_checkpoint SET (fillfactor = 20, autovacuum_vacuum_scale_factor = 0,
                                           autovacuum_vacuum_threshold = 500);
 GRANT USAGE ON SCHEMA pgtier TO pgtier_shadow;

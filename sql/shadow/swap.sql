@@ -16,13 +16,15 @@ BEGIN
     RAISE EXCEPTION 'from % to % leads the barrier only', s.tier, wanted_tier USING ERRCODE = '55000';
   END IF;
   DELETE FROM pgtier.shadow_waits WHERE policy = wanted;
-  UPDATE pgtier.shadow_state SET tier = wanted_tier, draining = (wanted_tier = 'triggers'), waits_taken = false,
-                                 changed_at = now() WHERE policy = wanted;
+  -- What was sent in notifications is waited for in any tier.
+  UPDATE pgtier.shadow_state SET tier = wanted_tier, draining = wanted_tier = 'triggers' OR payload_since IS NOT NULL,
+                                 waits_taken = false, payload = false, payload_ending = false, changed_at = now()
+    WHERE policy = wanted;
   PERFORM pgtier.shadow_set_functions(wanted);
 END
 $fn$;
 
--- Whether the outboxes are empty for good: every transaction that may still run the text of notify has ended, and what
+-- After notify, or delivery Payload, was left: whether the outboxes are empty for good: every transaction that may still run the text of notify has ended, and what
 -- it wrote has been moved. Such a transaction held a lock on a source when the swap had been committed: whoever takes
 -- the lock later looks for new functions first. An xmin proves nothing, for a statement without a transaction's number
 -- has none.
@@ -62,7 +64,9 @@ BEGIN
                                   WHERE t.policy = wanted)) THEN
     RETURN false;
   END IF;
-  FOR r IN SELECT id FROM pgtier.shadow_outboxes(wanted) LOOP
+  IF NOT pgtier.shadow_payload_heard(wanted) THEN RETURN false; END IF;
+  -- In notify only the delivery was left: the outboxes go on.
+  FOR r IN SELECT id FROM pgtier.shadow_outboxes(wanted) WHERE s.tier <> 'notify' LOOP
     IF (SELECT depth FROM pgtier.shadow_queue(r.id, 1)) > 0 THEN RETURN false; END IF;
   END LOOP;
   UPDATE pgtier.shadow_state SET draining = false WHERE policy = wanted;

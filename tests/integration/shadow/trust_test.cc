@@ -82,7 +82,7 @@ TEST_F(Trust, WhatRunsAsTheHistorysOwnerGetsNoFurther) {
             "0\n");
   EXPECT_EQ(Read("SELECT proname FROM pg_proc WHERE pronamespace = 'pgtier'::regnamespace AND proowner ="
                  " 'pgtier_shadow'::regrole ORDER BY 1"),
-            "shadow_1\nshadow_drain\nshadow_split_catch\nshadow_try\n");
+            "shadow_1\nshadow_accept\nshadow_drain\nshadow_split_catch\nshadow_try\n");
   EXPECT_EQ(Read("SELECT has_schema_privilege('pgtier_shadow', 'pgtier', 'CREATE')"), "f\n");
   // It tries all that its rights allow, each by itself.
   Run(*app_, "CREATE TABLE tried (what text)");
@@ -148,7 +148,7 @@ TEST_F(Trust, WhatEarlierVersionsGaveAwayIsTakenBack) {
   EXPECT_EQ(Read("SELECT relname FROM pg_class WHERE relnamespace = 'pgtier'::regnamespace AND relowner ="
                  " 'pgtier_shadow'::regrole UNION SELECT proname FROM pg_proc WHERE pronamespace ="
                  " 'pgtier'::regnamespace AND proowner = 'pgtier_shadow'::regrole ORDER BY 1"),
-            "shadow_1\nshadow_drain\nshadow_split_catch\nshadow_try\n");
+            "shadow_1\nshadow_accept\nshadow_drain\nshadow_split_catch\nshadow_try\n");
   EXPECT_EQ(Read("SELECT has_schema_privilege('pgtier_shadow', 'pgtier', 'CREATE')"), "f\n");
   Run(*app_, "INSERT INTO docs VALUES (2, 'later')");
   Run("SELECT pgtier.shadow_drain_all('data/audit')");

@@ -17,10 +17,11 @@ TEST(WorkerConfig, DefaultsAndAllFields) {
   EXPECT_EQ(least->batch_rows, 1000);
   EXPECT_EQ(least->batch_interval, milliseconds(100));
   EXPECT_EQ(least->listen_port, 8080);
+  EXPECT_FALSE(least->payload);
   auto all = ParseConfig(R"({"policy": "data/audit", "mode": "cdc", "unknown": 1,
     "database": {"host": "db", "port": 6000, "name": "kyoyu", "user": "u", "passwordFile": "/p", "sslMode": "verify-full",
                  "caFile": "/ca"},
-    "channel": "c", "batch": {"rows": 10, "interval": "1s"}, "slot": "s", "publication": "pub", "stallAfter": "2m", "sleep": {"after": "3s", "most": "4s"},
+    "channel": "c", "delivery": "Payload", "batch": {"rows": 10, "interval": "1s"}, "slot": "s", "publication": "pub", "stallAfter": "2m", "sleep": {"after": "3s", "most": "4s"},
     "spill": {"memory": "32Mi", "directory": "/spill"}, "listen": {"address": "127.0.0.1", "port": 0}})");
   ASSERT_TRUE(all.has_value()) << all.error().message;
   EXPECT_EQ(all->database.port, 6000);
@@ -31,6 +32,7 @@ TEST(WorkerConfig, DefaultsAndAllFields) {
   EXPECT_EQ(all->awake, std::chrono::seconds(3));
   EXPECT_EQ(all->asleep, std::chrono::seconds(4));
   EXPECT_EQ(all->spill_memory, 32 << 20);
+  EXPECT_TRUE(all->payload);
   EXPECT_EQ(all->listen_port, 0);
 }
 
@@ -49,6 +51,7 @@ TEST(WorkerConfig, SaysWhatIsWrong) {
   EXPECT_EQ(message(R"("mode")", R"("batch": {"interval": "soon"}, "mode")"),
             "batch.interval is no duration such as 100ms");
   EXPECT_EQ(message(R"("mode")", R"("batch": [], "mode")"), "batch is no object");
+  EXPECT_EQ(message(R"("mode")", R"("delivery": "Mail", "mode")"), "delivery is neither Outbox nor Payload");
   EXPECT_EQ(ParseConfig("[]").error().message, "the configuration is no JSON object");
   EXPECT_EQ(ParseConfig("{").error().message, "the configuration is no JSON object");
 }

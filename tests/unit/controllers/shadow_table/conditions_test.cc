@@ -63,12 +63,12 @@ TEST(ShadowConditions, AQueueAboveItsAlertIsDegraded) {
 TEST(ShadowConditions, WhatThisReleaseDoesNotDoIsNamed) {
   nlohmann::json object = tests::LoadYaml("manifests/examples/kyoyu-audit.yaml");
   object["metadata"]["name"] = "audit";
-  object["spec"]["tiers"][1]["delivery"] = "Payload";
+  object["spec"]["partitioning"]["interval"] = "30m";
   Scene scene(object);
   scene.Settle();
   crds::Condition condition = scene.ConditionOf("NotAvailable");
   EXPECT_EQ(condition.status, "True");
-  EXPECT_THAT(condition.message, HasSubstr("spec.tiers[1].delivery: Payload"));
+  EXPECT_THAT(condition.message, HasSubstr("spec.partitioning.interval of less than 1h"));
   EXPECT_EQ(scene.ConditionOf("Ready").status, "True");
 }
 

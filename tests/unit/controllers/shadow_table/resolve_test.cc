@@ -31,14 +31,15 @@ TEST(ShadowResolve, NamesAreAsTheyAreStored) {
   EXPECT_EQ(resolved.spec.tables[1].source, R"("Sessions")");
 }
 
-TEST(ShadowResolve, ADeliveryThatIsNotDoneShutsItsTier) {
+TEST(ShadowResolve, RowsTravelInNotificationsOnlyWhereThatIsSaid) {
   nlohmann::json object = TwoTables();
+  EXPECT_FALSE(Resolve(Scene(object).policy).workers.payload);
+  object["spec"]["tiers"][1]["delivery"] = "Outbox";
+  EXPECT_FALSE(Resolve(Scene(object).policy).workers.payload);
   object["spec"]["tiers"][1]["delivery"] = "Payload";
-  Scene scene(object);
-  Resolved resolved = Resolve(scene.policy);
-  EXPECT_THAT(resolved.Fields(), Contains("spec.tiers[1].delivery: Payload"));
-  EXPECT_EQ(resolved.ladder.tiers[1].blocked.reason, "NotAvailable");
-  EXPECT_EQ(resolved.WholePolicyUnavailable(), "");
+  Resolved resolved = Resolve(Scene(object).policy);
+  EXPECT_TRUE(resolved.workers.payload);
+  EXPECT_TRUE(resolved.unavailable.empty());
 }
 
 TEST(ShadowResolve, TheTableOfEventsIsNoSource) {

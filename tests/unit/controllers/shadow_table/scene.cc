@@ -90,6 +90,7 @@ std::string Scene::Do(const Action& action) {
       seen.state->checkpoint->ended = false;
     }
     seen.state->tier = barrier->to;
+    seen.state->payload.sends = false;
     return "barrier to " + std::string(shadow::TierName(barrier->to));
   }
   if (std::holds_alternative<SettleCdc>(action)) {
@@ -129,16 +130,26 @@ std::string Scene::Do(const Action& action) {
     seen.audit_events->exists = seen.audit_events->readable = true;
     return "make audit events";
   }
+  if (const auto* delivery = std::get_if<SetDelivery>(&action)) {
+    EXPECT_EQ(seen.state->tier, shadow::Tier::kNotify);
+    seen.state->payload.sends = delivery->payload;
+    seen.state->payload.under_way = true;
+    seen.state->draining = !delivery->payload;
+    return delivery->payload ? "deliver by payload" : "deliver by queue";
+  }
   if (const auto* swap = std::get_if<Swap>(&action)) {
     seen.state->tier = swap->to;
-    seen.state->draining = swap->to == shadow::Tier::kTriggers;
+    seen.state->payload.sends = false;
+    seen.state->draining = swap->to == shadow::Tier::kTriggers || seen.state->payload.under_way;
     return "swap to " + std::string(shadow::TierName(swap->to));
   }
   if (const auto* keep = std::get_if<KeepPartitionsAhead>(&action)) return "partitions ahead of " + keep->spec.table;
   if (const auto* drop = std::get_if<DropExpiredPartitions>(&action))
     return "drop old partitions of " + drop->spec.table;
   if (const auto* bound = std::get_if<ForgetPartitionBound>(&action)) return "forget the bound of " + bound->spec.table;
-  if (seen.state->queue_depth == 0 && !old_bodies) seen.state->draining = false;
+  if ((seen.state->queue_depth == 0 || seen.state->tier == shadow::Tier::kNotify) && !old_bodies) {
+    seen.state->draining = seen.state->payload.under_way = false;
+  }
   return "ask whether drained";
 }
 
