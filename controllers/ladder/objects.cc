@@ -63,12 +63,9 @@ std::string SecretText(const Json* secret, const char* key) {
 }
 
 const Json* ReadyCondition(const Json& pod) {
-  const Json& conditions = kube::At(pod, {"status", "conditions"});
-  if (!conditions.is_array() || kube::At(pod, {"metadata"}).contains("deletionTimestamp")) return nullptr;
-  auto found = std::find_if(conditions.begin(), conditions.end(), [](const Json& condition) {
-    return kube::StringAt(condition, {"type"}) == "Ready" && kube::StringAt(condition, {"status"}) == "True";
-  });
-  return found == conditions.end() ? nullptr : &*found;
+  if (kube::At(pod, {"metadata"}).contains("deletionTimestamp")) return nullptr;
+  const Json& ready = kube::ConditionAt(pod, "Ready");
+  return kube::StringAt(ready, {"status"}) == "True" ? &ready : nullptr;
 }
 
 bool IsReady(const Json& pod) { return ReadyCondition(pod) != nullptr; }
@@ -86,15 +83,9 @@ std::string TroubleOf(const Json& pod) {
       return reason;
     }
   }
-  const Json& conditions = kube::At(pod, {"status", "conditions"});
-  if (conditions.is_array()) {
-    for (const Json& condition : conditions) {
-      if (kube::StringAt(condition, {"type"}) != "PodScheduled") continue;
-      if (kube::StringAt(condition, {"status"}) == "True") continue;
-      return kube::StringAt(condition, {"reason"}) + ": " + kube::StringAt(condition, {"message"});
-    }
-  }
-  return "";
+  const Json& scheduled = kube::ConditionAt(pod, "PodScheduled");
+  if (scheduled.is_null() || kube::StringAt(scheduled, {"status"}) == "True") return "";
+  return kube::StringAt(scheduled, {"reason"}) + ": " + kube::StringAt(scheduled, {"message"});
 }
 
 }  // namespace pgtier::controllers

@@ -114,12 +114,7 @@ std::string CompressMigration(const std::string& policy, const std::string& tabl
 }
 
 std::string MigrationCondition(const Json& migration, const std::string& type, const char* field) {
-  const Json& conditions = kube::At(migration, {"status", "conditions"});
-  if (!conditions.is_array()) return "";
-  for (const Json& condition : conditions) {
-    if (kube::StringAt(condition, {"type"}) == type) return kube::StringAt(condition, {field});
-  }
-  return "";
+  return kube::StringAt(kube::ConditionAt(migration, type), {field});
 }
 
 Json RenderPartitionMigration(const crds::ShadowTablePolicy& policy, const Resolved& resolved, const std::string& name,

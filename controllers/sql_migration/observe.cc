@@ -12,13 +12,8 @@ using Json = nlohmann::json;
 // An answer takes milliseconds; a server that is stopped or cut off must not hold up the pass.
 constexpr Duration kPatience = std::chrono::seconds(5);
 
-bool HasCondition(const Json& job, const std::string& type) {
-  const Json& conditions = kube::At(job, {"status", "conditions"});
-  if (!conditions.is_array()) return false;
-  for (const Json& condition : conditions) {
-    if (kube::StringAt(condition, {"type"}) == type && kube::StringAt(condition, {"status"}) == "True") return true;
-  }
-  return false;
+bool HasCondition(const Json& job, const char* type) {
+  return kube::StringAt(kube::ConditionAt(job, type), {"status"}) == "True";
 }
 
 // The newest pod's tells; those of a Job before this one don't.

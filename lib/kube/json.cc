@@ -1,5 +1,7 @@
 #include "lib/kube/json.h"
 
+#include <algorithm>
+
 namespace pgtier::kube {
 
 Result<nlohmann::json> ParseJson(std::string_view text) {
@@ -49,6 +51,15 @@ long long IntAt(const nlohmann::json& document, std::initializer_list<std::strin
 
 ObjectKey KeyOf(const nlohmann::json& object) {
   return {StringAt(object, {"metadata", "namespace"}), StringAt(object, {"metadata", "name"})};
+}
+
+const nlohmann::json& ConditionAt(const nlohmann::json& object, std::string_view type) {
+  static const nlohmann::json kNone;
+  const nlohmann::json& conditions = At(object, {"status", "conditions"});
+  if (!conditions.is_array()) return kNone;
+  auto found = std::find_if(conditions.begin(), conditions.end(),
+                            [&](const nlohmann::json& condition) { return StringAt(condition, {"type"}) == type; });
+  return found == conditions.end() ? kNone : *found;
 }
 
 std::string UidOf(const nlohmann::json& object) { return StringAt(object, {"metadata", "uid"}); }

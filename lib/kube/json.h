@@ -27,6 +27,9 @@ std::string StringAt(const nlohmann::json& document, std::initializer_list<std::
 // The whole number there, else `fallback`.
 long long IntAt(const nlohmann::json& document, std::initializer_list<std::string_view> path, long long fallback = 0);
 
+// The item of status.conditions of that type, or null.
+const nlohmann::json& ConditionAt(const nlohmann::json& object, std::string_view type);
+
 // metadata.namespace and metadata.name.
 ObjectKey KeyOf(const nlohmann::json& object);
 // metadata.uid.
