@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # run.sh [e2e]   Installs what is needed and runs the tests: all of them, or only those on pods of a real cluster.
 #
-# All: unit and integration tests; the same under AddressSanitizer and UndefinedBehaviorSanitizer; the threaded parts
-# under ThreadSanitizer; then a cluster, the images, pgtier by its Helm chart, and the end-to-end tests.
+# All: unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer; the threaded parts under
+# ThreadSanitizer; then a cluster, the images, pgtier by its Helm chart, and the end-to-end tests. (Without sanitizers, for
+# the loop of a change: make integration.)
 # What it builds for others than this checkout is kept in ${PGTIER_CACHE:-~/.cache/pgtier}, ccache's and Go's caches.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,51 +22,79 @@ compile() {
   } >"build/$preset.log" 2>&1 || { grep -E 'error|FAILED' -A 5 "build/$preset.log" | head -80; exit 1; }
 }
 
-# Leaves no cluster behind that this run has brought up.
-was_up=false
-take_down() { $was_up || testbed/cluster.sh down >/dev/null 2>&1 || true; }
+# What is made beside the tests gets only what they leave of the processors: most of them wait for others more than they
+# compute. `finish` waits for it, shows what it said, and fails where it failed.
+making=
+in_background() {
+  set -m # a process group of its own, for `leave`
+  chrt --idle 0 "$0" "$1" >"build/$1.log" 2>&1 &
+  making=$!
+  set +m
+}
+finish() {
+  local job=$making
+  making=
+  wait "$job" || { cat "build/$1.log"; exit 1; }
+  cat "build/$1.log"
+}
+
+# Leaves nothing behind that this run has started: no compiler, and no cluster where there was none.
+was_up=true
+leave() {
+  [[ -z $making ]] || kill -- "-$making" 2>/dev/null || true
+  $was_up || testbed/cluster.sh down >/dev/null 2>&1 || true
+}
+trap leave EXIT
 
 # A program with cpprestsdk in it has been seen to hang at its exit, its tests passed, in the library's own threads: what
-# runs into its time limit gets one more try, what fails does not. Most tests wait for others more than they compute.
+# runs into its time limit gets one more try, what fails does not.
 run_tests() { ctest "$@" --parallel 2 --repeat after-timeout:2 --progress; }
 
 unit_and_integration() {
   step "programs and packages"
-  testbed/install.sh build rootfs
+  testbed/install.sh build rootfs cluster
+  mkdir -p build
+  testbed/rootfs.sh 17 >build/rootfs.log 2>&1 &
   KUBEBUILDER_ASSETS=$(testbed/programs.sh etcd kube-apiserver kubectl)
   export KUBEBUILDER_ASSETS
-  testbed/rootfs.sh 17 >/dev/null
+  wait $! || { cat build/rootfs.log; exit 1; }
+  testbed/rootfs.sh 15 >/dev/null
   testbed/promtool.sh >/dev/null
 
-  step "compile (dev)"
-  compile dev
-  step "unit and integration tests"
-  [[ -n ${PGTIER_PGCAT:-} ]] || echo "the tests of a local PgCat are skipped: PGTIER_PGCAT names no program"
-  [[ -n ${PGTIER_CITUS_PORT:-} ]] || echo "the test of a real Citus is skipped: PGTIER_CITUS_PORT names no server"
-  [[ -n ${PGTIER_TIMESCALE:-} ]] || echo "the test of compression is skipped: PGTIER_TIMESCALE names no server with TimescaleDB's Community build"
-  run_tests --preset dev -LE e2e
   step "compile (asan)"
   compile asan
   step "unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+  in_background images
+  [[ -n ${PGTIER_PGCAT:-} ]] || echo "the tests of a local PgCat are skipped: PGTIER_PGCAT names no program"
+  [[ -n ${PGTIER_CITUS_PORT:-} ]] || echo "the test of a real Citus is skipped: PGTIER_CITUS_PORT names no server"
+  [[ -n ${PGTIER_TIMESCALE:-} ]] || echo "the test of compression is skipped: PGTIER_TIMESCALE names no server with TimescaleDB's Community build"
   run_tests --preset asan -LE e2e
-  step "compile (tsan)"
+  step "compile (tsan; without a sanitizer what it would hide)"
   compile tsan kube_test http_test
+  compile dev http_test
   step "threaded parts under ThreadSanitizer"
   run_tests --preset tsan -R '^(kube_test|http_test)\.'
+  step "bounds of memory, which sanitizers hide"
+  run_tests --preset dev -R '^http_test\.'
+  step "what was made beside them"
+  finish images
 }
 
-end_to_end() {
-  step "compile (release, e2e tests) and build images"
+# The cluster's programs and the images, from nothing.
+images() {
   testbed/install.sh build cluster images
+  PATH=$(KUBEBUILDER_ASSETS='' testbed/programs.sh):$PATH
   compile release
-  compile dev e2e_tests
   rm -rf build/image
   cmake --install build/release --strip --prefix build/image >/dev/null
-  PATH=$(testbed/programs.sh):$PATH
   testbed/images.sh
+}
+
+# end_to_end <preset>   With the test programs of that preset.
+end_to_end() {
   step "cluster"
-  if testbed/cluster.sh status >/dev/null 2>&1; then was_up=true; else export PGTIER_E2E_OWN_CLUSTER=1; fi
-  trap take_down EXIT
+  PATH=$(KUBEBUILDER_ASSETS='' testbed/programs.sh):$PATH
+  if testbed/cluster.sh status >/dev/null 2>&1; then was_up=true; else was_up=false; export PGTIER_E2E_OWN_CLUSTER=1; fi
   testbed/cluster.sh up | tee build/cluster.log
   eval "$(grep '^export KUBECONFIG=' build/cluster.log)"
   step "pgtier by Helm"
@@ -78,15 +107,21 @@ end_to_end() {
   kubectl -n monitoring rollout status deployment/prometheus --timeout=2m
   step "end-to-end tests on pods"
   [[ -n ${PGTIER_PGCAT_IMAGE:-} ]] || echo "the tests of PgCat are skipped: PGTIER_PGCAT_IMAGE names no image of it"
-  PGTIER_E2E=1 ctest --preset dev -L e2e --progress
+  PGTIER_E2E=1 ctest --preset "$1" -L e2e --progress
 }
 
 case "${1:-all}" in
   all)
     unit_and_integration
-    end_to_end
+    end_to_end asan
     ;;
-  e2e) end_to_end ;;
+  e2e)
+    step "compile (e2e tests), programs and images"
+    images
+    compile dev e2e_tests
+    end_to_end dev
+    ;;
+  images) images ;; # the part that `all` makes in the background
   *)
     echo "usage: tests/run.sh [e2e]" >&2
     exit 64

@@ -14,7 +14,7 @@ extern "C" const char* __tsan_default_suppressions() {
 }
 #endif
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef PGTIER_ADDRESS_SANITIZER
 // No search for leaks at the end of programs with this library in them: its pool still holds tasks and OpenSSL's state
 // of each I/O thread then, and the search, which stops all threads, has been seen spinning for ever over them. Memory
 // errors are found all the same; all other test programs search for leaks. A leak of connections would show in RSS.

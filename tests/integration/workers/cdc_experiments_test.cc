@@ -13,11 +13,7 @@
 namespace pgtier::testing {
 namespace {
 
-#ifdef __SANITIZE_ADDRESS__
-constexpr int kLargeRow = 10;  // MiB: a sanitizer keeps what was freed, so that memory says nothing
-#else
-constexpr int kLargeRow = 100;
-#endif
+constexpr int kLargeRow = 100;  // MiB
 
 class CdcExperiments : public CdcFixture {
  protected:

@@ -263,7 +263,7 @@ TEST(ClientTest, TheStatusIsKnownBeforeAnyOfTheBody) {
 }
 
 // Sanitizers keep what is freed.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(PGTIER_ADDRESS_SANITIZER) || defined(__SANITIZE_THREAD__)
 constexpr bool kTellsMemory = false;
 #else
 constexpr bool kTellsMemory = true;
