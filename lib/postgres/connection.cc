@@ -170,7 +170,7 @@ Result<Connection> Connection::OpenOnce(const ConnectOptions& options, Deadline 
 }
 
 Result<Rows> Connection::Query(const std::string& sql, const Params& params, Deadline deadline) {
-  PGTIER_RETURN_IF_ERROR(impl_->Ready());
+  PGTIER_RETURN_IF_ERROR(impl_->MaySend());
   std::vector<const char*> values;
   values.reserve(params.size());
   for (const auto& param : params) {
@@ -190,7 +190,7 @@ Result<Rows> Connection::Query(const std::string& sql, const Params& params, Dea
 }
 
 Result<std::vector<Rows>> Connection::Execute(const std::string& sql, Deadline deadline) {
-  PGTIER_RETURN_IF_ERROR(impl_->Ready());
+  PGTIER_RETURN_IF_ERROR(impl_->MaySend());
   if (sql.find('\0') != std::string::npos) return MakeError(Code::kInvalidArgument, "the script has a zero byte");
   if (PQsendQuery(impl_->conn, sql.c_str()) == 0) return impl_->BrokenError();
   auto flushed = impl_->Flush(deadline);

@@ -71,9 +71,9 @@ Error ResultError(const PGresult* result) {
   return MakeSqlError(sqlstate, OneLine(primary));
 }
 
-StopFd::StopFd(std::stop_token stop) : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-  if (!stop.stop_possible()) return;
-  callback_.emplace(std::move(stop), [fd = fd_] { std::ignore = eventfd_write(fd, 1); });
+StopFd::StopFd(std::stop_token stop) : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), stop_(std::move(stop)) {
+  if (!stop_.stop_possible()) return;
+  callback_.emplace(stop_, [fd = fd_] { std::ignore = eventfd_write(fd, 1); });
 }
 
 StopFd::~StopFd() {
@@ -104,6 +104,12 @@ Status Connection::Impl::Ready() const {
   if (broken || PQstatus(conn) != CONNECTION_OK) {
     return MakeError(Code::kUnavailable, "connection to " + where + " was lost");
   }
+  return {};
+}
+
+Status Connection::Impl::MaySend() const {
+  PGTIER_RETURN_IF_ERROR(Ready());
+  if (stop_fd.Requested()) return MakeError(Code::kCancelled, "stopped before a statement was sent to " + where);
   return {};
 }
 

@@ -37,9 +37,11 @@ class StopFd {
   StopFd(const StopFd&) = delete;
   StopFd& operator=(const StopFd&) = delete;
   [[nodiscard]] int fd() const { return fd_; }
+  [[nodiscard]] bool Requested() const { return stop_.stop_requested(); }
 
  private:
   int fd_;
+  std::stop_token stop_;
   std::optional<std::stop_callback<std::function<void()>>> callback_;
 };
 
@@ -53,6 +55,9 @@ struct Connection::Impl {
   Status Wait(bool for_write, Deadline deadline);
   // kUnavailable unless a statement can be sent.
   [[nodiscard]] Status Ready() const;
+  // Ready, and kCancelled once stop was requested: a statement that is sent and cancelled at once may run all the same,
+  // for a cancel that reaches the server first is forgotten (PostgreSQL 17, 32.7).
+  [[nodiscard]] Status MaySend() const;
   // Sends all that libpq has buffered, reading meanwhile so that neither side can block the other.
   Status Flush(Deadline deadline);
   // The next answer of the running command; nullptr when it is over. Waits, does not cancel.

@@ -14,7 +14,7 @@ constexpr size_t kPieceBytes = 1 << 20;
 
 Result<CopyIn> CopyIn::Begin(Connection& connection, const std::string& sql, Deadline deadline) {
   Connection::Impl& impl = connection.impl();
-  PGTIER_RETURN_IF_ERROR(impl.Ready());
+  PGTIER_RETURN_IF_ERROR(impl.MaySend());
   if (PQsendQuery(impl.conn, sql.c_str()) == 0) return impl.BrokenError();
   auto flushed = impl.Flush(deadline);
   auto first = flushed.has_value() ? impl.NextResult(deadline) : Result<ResultPtr>(std::move(flushed).error());

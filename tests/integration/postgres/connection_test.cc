@@ -140,7 +140,13 @@ TEST_F(ConnectionTest, StopEndsACallAndLaterOnes) {
   auto start = std::chrono::steady_clock::now();
   EXPECT_EQ(connection->Query("SELECT pg_sleep(30)", Soon()).error().code, Code::kCancelled);
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(15));
-  EXPECT_EQ(connection->Query("SELECT pg_sleep(1)", Soon()).error().code, Code::kCancelled);
+  // Not even what would be over before it is cancelled.
+  auto later = connection->Query("SELECT 1", Soon());
+  ASSERT_FALSE(later.has_value());
+  EXPECT_EQ(later.error().code, Code::kCancelled);
+  auto script = connection->Execute("SELECT 1", Soon());
+  ASSERT_FALSE(script.has_value());
+  EXPECT_EQ(script.error().code, Code::kCancelled);
   auto never = Connection::Open(server().Options(), Soon(), source.get_token());
   EXPECT_EQ(never.error().code, Code::kCancelled);
 }
