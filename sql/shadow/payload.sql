@@ -14,13 +14,23 @@ AS $fn$
                    FROM pg_type AS t LEFT JOIN pg_type AS e ON e.oid = t.typelem WHERE t.oid = wanted), false)
 $fn$;
 
+-- Whether the role that reads rows may name the type.
+CREATE OR REPLACE FUNCTION pgtier.shadow_type_in_reach(wanted oid) RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $fn$
+  SELECT coalesce((SELECT has_schema_privilege('pgtier_shadow', t.typnamespace, 'USAGE')
+                          AND (e.oid IS NULL OR has_schema_privilege('pgtier_shadow', e.typnamespace, 'USAGE'))
+                   FROM pg_type AS t LEFT JOIN pg_type AS e ON e.oid = t.typelem WHERE t.oid = wanted), false)
+$fn$;
+
 -- Whether a source's trigger sends its rows. Where transactions may be prepared NOTIFY would stop PREPARE.
 CREATE OR REPLACE FUNCTION pgtier.shadow_sends(wanted integer) RETURNS boolean
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $fn$
   SELECT s.tier = 'notify' AND s.payload AND s.channel <> '' AND current_setting('max_prepared_transactions') = '0'
          AND NOT EXISTS (SELECT FROM pgtier.shadow_columns AS k
-                         WHERE k.table_id = wanted AND NOT pgtier.shadow_plain_type(k.type))
+                         WHERE k.table_id = wanted AND NOT (pgtier.shadow_plain_type(k.type)
+                                                            AND pgtier.shadow_type_in_reach(k.type)))
   FROM pgtier.shadow_tables AS t JOIN pgtier.shadow_state AS s USING (policy) WHERE t.id = wanted
 $fn$;
 
@@ -34,8 +44,8 @@ $fn$;
 
 -- The first part of the text of a trigger function that sends. It draws position and time, for the notification as for
 -- the outbox, and returns when the row was sent; the rest of the text is that of the outbox. Each value is the text that
--- its type's output function gives; `columns` says of which columns and types they are, since these may have changed
--- when the row is read.
+-- its type's output function gives; `columns` says of which columns and types they are, and which had a place in the history
+-- (n: new, o: old; 0:0 is the whole row), since that may have changed when the row is read.
 CREATE OR REPLACE FUNCTION pgtier.shadow_payload_part(wanted integer, actor text, shard_new text, shard_old text,
                                                       shard_also text) RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -45,13 +55,17 @@ DECLARE
   s pgtier.shadow_state;
   shape text;
   image record;
+  sizes text;
   op text;
   part text;
 BEGIN
   SELECT * INTO STRICT t FROM pgtier.shadow_tables WHERE id = wanted;
   SELECT * INTO STRICT s FROM pgtier.shadow_state WHERE policy = t.policy;
-  SELECT coalesce(string_agg(attnum || ':' || type, ' ' ORDER BY attnum), '') INTO shape
-    FROM pgtier.shadow_columns WHERE table_id = wanted AND (new_column IS NOT NULL OR old_column IS NOT NULL);
+  SELECT coalesce(string_agg(concat(attnum, ':', type, ':', CASE WHEN has_new THEN 'n' END, CASE WHEN has_old THEN 'o' END), ' '
+                             ORDER BY attnum), '') INTO shape
+    FROM (SELECT attnum, type, new_column IS NOT NULL AS has_new, old_column IS NOT NULL AS has_old
+          FROM pgtier.shadow_columns WHERE table_id = wanted
+          UNION ALL SELECT 0, 0::oid, t.new_row IS NOT NULL, t.old_row IS NOT NULL) AS k WHERE has_new OR has_old;
   part := format($text$
 DECLARE
   place bigint := nextval(%L::regclass);
@@ -79,39 +93,54 @@ $text$, format('pgtier.position_%s', wanted), s.number);
     SELECT coalesce(string_agg(',' || key, '' ORDER BY parts.part, attnum), '') AS keys,
            coalesce(string_agg(format(', CASE WHEN %1$s IS NOT NULL THEN format(''%%s'', %1$s) END', field), ''
                                ORDER BY parts.part, attnum), '') AS fields INTO image FROM parts;
+    -- A large value is never made into text, which could fail for want of memory: it stays NULL, and is not sent.
+    SELECT format('coalesce(greatest(%s), 0) < 8000', coalesce(string_agg(format('pg_column_size(%s)', field), ', '), '0'))
+      INTO sizes
+      FROM (SELECT 'NEW.' || quote_ident(k.name) AS field, k.type FROM pgtier.shadow_columns AS k
+            WHERE k.table_id = wanted AND op IN ('INSERT', 'UPDATE') AND (k.new_column IS NOT NULL OR t.new_row IS NOT NULL)
+            UNION ALL
+            SELECT 'OLD.' || quote_ident(k.name), k.type FROM pgtier.shadow_columns AS k
+            WHERE k.table_id = wanted AND (op = 'DELETE' AND k.new_column IS NOT NULL
+                    OR op = 'UPDATE' AND k.old_column IS NOT NULL
+                    OR op IN ('UPDATE', 'DELETE') AND t.old_row IS NOT NULL)) AS f
+      JOIN pg_type AS y ON y.oid = f.type AND y.typlen = -1;
     part := part || CASE op WHEN 'INSERT' THEN '    IF TG_OP = ''INSERT'' THEN' WHEN 'TRUNCATE' THEN '    ELSE'
                             ELSE format('    ELSIF TG_OP = %L THEN', op) END
-            || format(E'\n      said := json_object(%L::text[], ARRAY[%L, %L, place::text, moment::text, %L, %s, (%s)::text, '
-                      '(%s)::text, %L%s]::text[])::text;\n',
+            || format(E'\n      IF %s THEN said := json_object(%L::text[], ARRAY[%L, %L, place::text, moment::text, %L, %s, '
+                      '(%s)::text, (%s)::text, %L%s]::text[])::text; END IF;\n', sizes,
                       '{table,epoch,position,at,operation,actor,shard,also,columns' || image.keys || '}',
                       wanted::text, s.epoch::text, op, actor,
                       CASE op WHEN 'DELETE' THEN shard_old WHEN 'TRUNCATE' THEN '-1' ELSE shard_new END,
                       CASE WHEN op = 'UPDATE' THEN shard_also ELSE 'NULL' END, shape, image.fields);
   END LOOP;
-  -- Signed, for anybody may send notifications.
+  -- Signed, for anybody may send notifications. For this policy, for a copy may be sent to another one's channel.
   RETURN part || format($text$    END IF;
     -- Not STRICT: to a snapshot from before the installation there is none, and the row goes into the outbox.
     SELECT k.secret INTO signed_by FROM pgtier.shadow_payload_key AS k;
-    said := left(encode(sha256(convert_to(signed_by || said || signed_by, getdatabaseencoding())), 'hex'), 32) || ' ' || said;
+    said := left(encode(sha256(convert_to(signed_by || '%s' || said || signed_by, getdatabaseencoding())), 'hex'), 32)
+      || ' ' || said;
     IF octet_length(said) < 8000 THEN
       PERFORM pg_notify(%L, said), set_config('pgtier.payload_bytes',
         (CASE WHEN sent ~ '^[0-9]{1,6}$' THEN sent::integer ELSE 0 END + octet_length(said))::text, true);
       RETURN NULL;
     END IF;
   END IF;
-$text$, pgtier.shadow_payload_channel(t.policy));
+$text$, s.number, pgtier.shadow_payload_channel(t.policy));
 END
 $fn$;
 
 -- The INSERT into the outbox of rows that were sent. $1: them. Columns are found by number and type: one that was renamed
--- meanwhile by what it is now, one that was dropped or got another type by what the history kept of it.
-CREATE OR REPLACE FUNCTION pgtier.shadow_accept_sql(wanted integer, shape text) RETURNS text
+-- meanwhile by what it is now, one that was dropped or got another type by what the history kept of it. Fails where a row has a value without
+-- a place: the table may have got another history.
+DROP FUNCTION IF EXISTS pgtier.shadow_accept_sql(integer, text);
+CREATE OR REPLACE FUNCTION pgtier.shadow_accept_sql(wanted integer, shape text, sent json[]) RETURNS text
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $fn$
 DECLARE
   t pgtier.shadow_tables;
   places record;
   c record;
+  homeless text[];
   names text := 'epoch, "position", at_utc, operation, actor, pgtier_shard, pgtier_also';
   fields text := 'x.epoch, x."position", x.at, x.operation, x.actor, x.shard, x.also';
   defs text := 'epoch bigint, "position" bigint, at timestamptz, operation text, actor text, shard smallint, also smallint';
@@ -121,10 +150,11 @@ BEGIN
   -- Against DDL, from before its columns are looked at.
   EXECUTE format('LOCK TABLE %s IN ROW EXCLUSIVE MODE', places.outbox_sql);
   SELECT * INTO STRICT t FROM pgtier.shadow_tables WHERE id = wanted;
-  FOR c IN SELECT k.attnum, k.type, coalesce(now.new_column, was.new_column) AS new_column,
+  FOR c IN SELECT k.attnum, k.type, k.places, coalesce(now.new_column, was.new_column) AS new_column,
                   coalesce(now.old_column, was.old_column) AS old_column, now.attnum IS NULL AND was.id IS NULL AS unknown
-           FROM (SELECT split_part(part, ':', 1)::smallint AS attnum, split_part(part, ':', 2)::oid AS type
-                 FROM unnest(string_to_array(shape, ' ')) AS part) AS k
+           FROM (SELECT split_part(part, ':', 1)::smallint AS attnum, split_part(part, ':', 2)::oid AS type,
+                        split_part(part, ':', 3) AS places
+                 FROM unnest(string_to_array(shape, ' ')) AS part WHERE part NOT LIKE '0:%') AS k
            LEFT JOIN pgtier.shadow_columns AS now ON (now.table_id, now.attnum, now.type) = (wanted, k.attnum, k.type)
            LEFT JOIN LATERAL (SELECT * FROM pgtier.shadow_renames AS r
                               WHERE now.attnum IS NULL AND r.table_id = wanted AND r.attnum = k.attnum
@@ -133,6 +163,8 @@ BEGIN
     IF c.unknown THEN
       RAISE EXCEPTION 'the source has no column % of type % any more', c.attnum, c.type USING ERRCODE = '55000';
     END IF;
+    IF c.new_column IS NULL AND c.places ~ 'n' THEN homeless := homeless || ('n' || c.attnum); END IF;
+    IF c.old_column IS NULL AND c.places ~ 'o' THEN homeless := homeless || ('o' || c.attnum); END IF;
     IF c.new_column IS NOT NULL THEN
       names := names || ', ' || quote_ident(c.new_column);
       -- Of JSON the function would make a JSON string.
@@ -157,6 +189,11 @@ BEGIN
     fields := fields || ', x."or"::jsonb';
     defs := defs || ', "or" text';
   END IF;
+  IF t.new_row IS NULL AND shape ~ '^0:0:n' THEN homeless := homeless || 'nr'::text; END IF;
+  IF t.old_row IS NULL AND shape ~ '^0:0:n?o' THEN homeless := homeless || 'or'::text; END IF;
+  IF EXISTS (SELECT FROM unnest(homeless) AS k, unnest(sent) AS r WHERE r ->> k IS NOT NULL) THEN
+    RAISE EXCEPTION 'the history has no place for a value any more' USING ERRCODE = '55000';
+  END IF;
   RETURN format('INSERT INTO %s (%s) SELECT %s FROM unnest($1) AS r, json_to_record(r) AS x (%s) '
                 'ORDER BY x."position" ON CONFLICT DO NOTHING', places.outbox_sql, names, fields, defs);
 END
@@ -170,12 +207,12 @@ DECLARE
   half integer := cardinality(sent) / 2;
 BEGIN
   BEGIN
-    EXECUTE pgtier.shadow_accept_sql(wanted, shape) USING sent;
+    EXECUTE pgtier.shadow_accept_sql(wanted, shape, sent) USING sent;
     RETURN 0;
   EXCEPTION
     -- What may pass is tried again, with all of them.
-    WHEN lock_not_available OR transaction_rollback OR insufficient_resources OR operator_intervention OR system_error
-         OR insufficient_privilege THEN RAISE;
+    WHEN lock_not_available OR transaction_rollback OR insufficient_resources OR operator_intervention OR system_error THEN
+      RAISE;
     WHEN OTHERS THEN
       IF cardinality(sent) = 1 THEN
         INSERT INTO pgtier.shadow_dead_letters (policy, source, epoch, "position", payload, error)
@@ -205,9 +242,10 @@ DECLARE
 BEGIN
   taken := 0; buried := 0;
   PERFORM set_config('lock_timeout', '500ms', true);
+  SELECT * INTO s FROM pgtier.shadow_state WHERE policy = wanted;
   SELECT coalesce(array_agg(substr(p.said, 34)::json ORDER BY p.n), '{}') INTO ours
     FROM unnest(payloads) WITH ORDINALITY AS p (said, n)
-    WHERE left(p.said, 33) = left(encode(sha256(convert_to(signed_by || substr(p.said, 34) || signed_by,
+    WHERE left(p.said, 33) = left(encode(sha256(convert_to(signed_by || s.number || substr(p.said, 34) || signed_by,
                                                            getdatabaseencoding())), 'hex'), 32) || ' ';
   strange := cardinality(payloads) - cardinality(ours);
   FOR g IN SELECT (r ->> 'table')::integer AS id, r ->> 'columns' AS shape, array_agg(r) AS sent
@@ -222,7 +260,6 @@ BEGIN
     UPDATE pgtier.shadow_listeners SET heard = greatest(heard, g.at::timestamptz), heard_end = greatest(heard_end, g.ended)
       WHERE policy = wanted;
   END LOOP;
-  SELECT * INTO s FROM pgtier.shadow_state WHERE policy = wanted;
   -- As the triggers of the outbox do: who moves rows may sleep.
   IF taken > 0 AND s.channel <> '' AND NOT pg_try_advisory_xact_lock_shared(7047001, s.number) THEN
     PERFORM pg_notify(s.channel, '');
@@ -237,12 +274,14 @@ AS $fn$
 DECLARE
   signed_by text := (SELECT k.secret FROM pgtier.shadow_payload_key AS k);
   at text := clock_timestamp()::text;
-  said text := (SELECT json_object('{beat,end}', ARRAY[at, payload_end::text])::text FROM pgtier.shadow_state
-                WHERE policy = wanted);
+  number text;
+  said text;
 BEGIN
+  SELECT s.number::text, json_object('{beat,end}', ARRAY[at, s.payload_end::text])::text INTO number, said
+    FROM pgtier.shadow_state AS s WHERE s.policy = wanted;
   PERFORM pg_notify(pgtier.shadow_payload_channel(wanted),
-                    left(encode(sha256(convert_to(signed_by || said || signed_by, getdatabaseencoding())), 'hex'), 32)
-                    || ' ' || said);
+                    left(encode(sha256(convert_to(signed_by || number || said || signed_by, getdatabaseencoding())), 'hex'),
+                         32) || ' ' || said);
   RETURN at;
 END
 $fn$;
@@ -284,7 +323,8 @@ BEGIN
   RETURN (SELECT coalesce(array_agg(DISTINCT l.virtualtransaction), '{}') FROM pg_locks AS l
           WHERE l.locktype = 'relation' AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
             AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-            AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')
+            -- Not those of VACUUM, ANALYZE and CREATE INDEX, which write no rows.
+            AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
             AND l.relation = ANY (pgtier.shadow_policy_relations(wanted)));
 END
 $fn$;

@@ -294,15 +294,22 @@ TEST_F(Payload, WhatOthersSendIsLeftOut) {
   }
   sent.replace(sent.find("\"5\""), 3, "\"6\"");
   Run("SELECT pg_notify('" + channel + "', p) FROM unnest(ARRAY['', 'x', '{}', $$" + sent + "$$]) AS p");
+  // What was signed for another policy.
+  Run("SELECT pg_notify('" + channel +
+      "', left(encode(sha256(convert_to(secret || number + 1 || b || secret, 'UTF8')), 'hex'), 32) || ' ' || b)"
+      " FROM pgtier.shadow_payload_key, pgtier.shadow_state,"
+      " json_build_object('beat', now()::text, 'end', '99') AS j, CAST(j AS text) AS b");
   Run("INSERT INTO t VALUES (2, 5)");
   AwaitRows(2);
   EXPECT_EQ(Read("SELECT id, v FROM t_history ORDER BY position"), "1|5\n2|5\n");
-  Await("metrics", [&] { return Metric("pgtier_shadow_payloads_strange_total") == 4; });
+  Await("metrics", [&] { return Metric("pgtier_shadow_payloads_strange_total") == 5; });
+  EXPECT_EQ(Read("SELECT heard_end FROM pgtier.shadow_listeners"), "0\n");
 }
 
 // Large transactions, and rows whose types would run somebody's code when they are read, go through the outbox.
 TEST_F(Payload, WhatIsNotFitToBeSentGoesIntoTheOutbox) {
-  Run("CREATE DOMAIN checked AS integer CHECK (VALUE > 0); CREATE TABLE arrays (id integer PRIMARY KEY, a checked[])");
+  Run("CREATE DOMAIN checked AS integer CHECK (VALUE > 0); CREATE TABLE arrays (id integer PRIMARY KEY, a checked[]);"
+      "ALTER TABLE t ADD COLUMN pad text");
   spec_.tables.push_back({"arrays", ""});
   Install(spec_);
   auto worker = Begin();
@@ -311,12 +318,63 @@ TEST_F(Payload, WhatIsNotFitToBeSentGoesIntoTheOutbox) {
   Signal(*worker, SIGSTOP);
   Run("INSERT INTO arrays VALUES (1, '{1}')");
   EXPECT_EQ(Read("SELECT count(*) FROM pgtier.outbox_2"), "1\n");
+  // Of a large value no text is made.
+  Run("INSERT INTO t SELECT 0, 0, string_agg(md5(i::text), '') FROM generate_series(1, 1000) AS i");
+  Run("UPDATE t SET v = 1; DELETE FROM t");
+  EXPECT_EQ(Read("SELECT count(*) FROM pgtier.outbox_1"), "3\n");
   Run("INSERT INTO t SELECT i, 0 FROM generate_series(1, 20000) AS i");
   EXPECT_EQ(Read("SELECT count(*) BETWEEN 10000 AND 19500 FROM pgtier.outbox_1"), "t\n");
   Signal(*worker, SIGCONT);
-  AwaitRows(20000);
-  EXPECT_EQ(Read("SELECT count(DISTINCT position) FROM t_history"), "20000\n");
+  AwaitRows(20003);
+  EXPECT_EQ(Read("SELECT count(DISTINCT position) FROM t_history"), "20003\n");
   EXPECT_EQ(Gaps(), "0\n");
+}
+
+TEST_F(Payload, ATypeOutOfReachHoldsUpNoOtherRow) {
+  Run("CREATE SCHEMA apart; CREATE TYPE apart.mood AS ENUM ('fine');"
+      "CREATE TABLE moods (id integer PRIMARY KEY, m apart.mood[])");
+  spec_.tables.push_back({"moods", ""});
+  Install(spec_);
+  EXPECT_EQ(Read("SELECT pgtier.shadow_type_in_reach('apart.mood'::regtype)"), "f\n");
+  Run("GRANT USAGE ON SCHEMA apart TO pgtier_shadow");
+  auto worker = Begin();
+  Await("asleep", [&] { return Asleep(); });
+  Signal(*worker, SIGSTOP);
+  Run("INSERT INTO moods VALUES (1, '{fine}')");
+  Run("INSERT INTO t VALUES (1, 5)");
+  EXPECT_EQ(Read("SELECT count(*) FROM pgtier.outbox_2"), "0\n");
+  Run("REVOKE USAGE ON SCHEMA apart FROM pgtier_shadow");
+  Signal(*worker, SIGCONT);
+  AwaitRows(1);
+  Await("the other", [&] { return Read("SELECT count(*) FROM pgtier.shadow_dead_letters") == "1\n"; });
+  EXPECT_EQ(Read("SELECT source, error FROM pgtier.shadow_dead_letters"),
+            "public.moods|permission denied for schema apart\n");
+}
+
+TEST_F(Payload, AValueThatLostItsPlaceInTheHistoryIsADeadLetter) {
+  Run("CREATE TABLE docs (id integer PRIMARY KEY, v text)");
+  spec_.tables.push_back({"docs", ""});
+  Install(spec_);
+  auto worker = Begin();
+  Await("asleep", [&] { return Asleep(); });
+  Signal(*worker, SIGSTOP);
+  Run("INSERT INTO docs VALUES (1, 'kept')");
+  Run("CREATE TABLE docs_as_json (n bigserial PRIMARY KEY, old_row jsonb, new_row jsonb)");
+  spec_.tables.back().history = "docs_as_json";
+  Install(spec_);
+  Signal(*worker, SIGCONT);
+  Run("INSERT INTO docs VALUES (2, 'sent')");
+  Await("the second", [&] { return Read("SELECT new_row ->> 'id' FROM docs_as_json") == "2\n"; });
+  Await("the first", [&] { return Read("SELECT count(*) FROM pgtier.shadow_dead_letters") == "1\n"; });
+  EXPECT_EQ(Read("SELECT convert_from(payload, 'UTF8')::json ->> 'n2' FROM pgtier.shadow_dead_letters"), "kept\n");
+}
+
+TEST_F(Payload, OnlyWhoMayWriteRowsIsWaitedFor) {
+  auto other = Open();
+  Run(other, "BEGIN; LOCK TABLE t IN SHARE UPDATE EXCLUSIVE MODE; LOCK TABLE t IN SHARE MODE");
+  EXPECT_EQ(Read("SELECT cardinality(pgtier.shadow_payload_writers('data/audit'))"), "0\n");
+  Run(other, "INSERT INTO t VALUES (1, 5)");
+  EXPECT_EQ(Read("SELECT cardinality(pgtier.shadow_payload_writers('data/audit'))"), "1\n");
 }
 
 TEST_F(Payload, TheSecondWorkerListensWhenTheFirstIsGone) {
