@@ -27,21 +27,20 @@ compile() {
 making=
 in_background() {
   set -m # a process group of its own, for `leave`
-  chrt --idle 0 "$0" "$1" >"build/$1.log" 2>&1 &
+  chrt --idle 0 "$PWD/tests/run.sh" "$1" >"build/$1.log" 2>&1 &
   making=$!
   set +m
 }
 finish() {
-  local job=$making
+  wait "$making" || { cat "build/$1.log"; exit 1; }
   making=
-  wait "$job" || { cat "build/$1.log"; exit 1; }
   cat "build/$1.log"
 }
 
 # Leaves nothing behind that this run has started: no compiler, and no cluster where there was none.
 was_up=true
 leave() {
-  [[ -z $making ]] || kill -- "-$making" 2>/dev/null || true
+  [[ -z $making ]] || { kill -- "-$making" 2>/dev/null && wait "$making"; } || true
   $was_up || testbed/cluster.sh down >/dev/null 2>&1 || true
 }
 trap leave EXIT

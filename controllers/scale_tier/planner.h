@@ -52,6 +52,8 @@ class Planner {
   void AddReplica(int ordinal);
   // Whether a standby can never go on, because the primary has thrown away WAL that it needs.
   bool IsCutOff(const InstanceSeen& instance);
+  // Refuses to touch an instance that takes writes and is not the primary.
+  bool IsSecondWriter(const InstanceSeen& instance);
   void CloneAnew(const std::string& name, const std::string& why);
   void AddInstance(int ordinal);
   void AddReloads();
@@ -83,6 +85,8 @@ class Planner {
   [[nodiscard]] bool IsStopped(const std::string& instance) const;
   void ReturnPrimary();
   // A primary that came up as a standby is asked to take writes again.
+  // Empty, or who beside `from` takes writes or may, and what to do.
+  [[nodiscard]] std::string OtherWriter(const std::string& from) const;
   [[nodiscard]] Promotion BeginReturn(Promotion begun) const;
   // --- planner_promotion.cc
   void HoldClientsOfPrimary();

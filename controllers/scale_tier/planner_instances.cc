@@ -156,22 +156,19 @@ void Planner::AddReplicas() {
 
 void Planner::AddReplica(int ordinal) {
   std::string name = InstanceName(policy(), ordinal);
-  if (seen_.primary.lost_slots.contains(SlotName(name))) return CloneAnew(name, "its WAL is gone from the primary");
-  if (const InstanceSeen* known = Instance(ordinal);
-      known != nullptr && known->trouble.find("RewindFailed") != std::string::npos) {
+  const InstanceSeen* instance = Instance(ordinal);
+  // Before anything that takes its volume away.
+  if (instance != nullptr && IsSecondWriter(*instance)) return;
+  if (seen_.primary.lost_slots.contains(SlotName(name))) {
+    if (instance != nullptr && instance->pod_ready && !instance->answered) return Wait(name + " to answer");
+    return CloneAnew(name, "its WAL is gone from the primary");
+  }
+  if (instance != nullptr && instance->trouble.find("RewindFailed") != std::string::npos) {
     return CloneAnew(name, "what it holds cannot be joined to the primary");
   }
   const Json* claim = seen_.Object(kube::kPersistentVolumeClaims, VolumeClaimName(name));
   if (claim != nullptr && claim->at("metadata").contains("deletionTimestamp")) {
     return Wait("the volume of the former " + name + " to go");
-  }
-  const InstanceSeen* instance = Instance(ordinal);
-  if (instance != nullptr && instance->answered && instance->takes_writes) {
-    Refuse("ReplicaTakesWrites: " + name + " takes writes, and is not whom Service " + PrimaryService(policy()) +
-           " selects. kubectl delete pod " + PodName(name) + " -n " + context_.policy.meta.namespace_ +
-           " makes it a replica again and throws away what it alone has; kubectl pgtier promote " + policy() + " " +
-           name + " --force goes on with it, and throws away what " + PrimaryName() + " alone has");
-    return Wait(name + " to be a replica");
   }
   if (instance != nullptr && IsCutOff(*instance)) return;
   // The slot first: it keeps the WAL that the base backup will need to be followed by.
@@ -195,11 +192,24 @@ void Planner::AddReplica(int ordinal) {
   }
 }
 
+// What it alone has is thrown away by nobody but a person.
+bool Planner::IsSecondWriter(const InstanceSeen& instance) {
+  if (!instance.answered || !instance.takes_writes) return false;
+  const std::string& name = instance.name;
+  Refuse("ReplicaTakesWrites: " + name + " takes writes, and is not whom Service " + PrimaryService(policy()) +
+         " selects. kubectl delete pod " + PodName(name) + " -n " + context_.policy.meta.namespace_ +
+         " makes it a replica again and throws away what it alone has; kubectl pgtier promote " + policy() + " " +
+         name + " --force goes on with it, and throws away what " + PrimaryName() + " alone has");
+  Wait(name + " to be a replica");
+  return true;
+}
+
 // A standby that was away while the primary changed: the new one has a slot for it from then on, and may have thrown
 // away before what this one needs. PostgreSQL says so in both logs only, for as long as it goes on. Where replay has
-// come to its end it stands: the text below changes while it moves, and the patience begins anew.
+// come to its end it stands: the text below changes while it moves, and the patience begins anew. A query may hold
+// replay of what it has itself.
 bool Planner::IsCutOff(const InstanceSeen& instance) {
-  constexpr Duration kPatience = std::chrono::minutes(1);
+  std::optional<Duration> patience = ReplayPatience(context_.policy.spec.managed->parameters);
   const std::optional<postgres::Lsn>& oldest = seen_.primary.oldest_wal;
   bool answers = instance.answered && !instance.takes_writes;
   if (!answers || instance.streaming || !instance.newest.has_value() || !oldest.has_value()) return false;
@@ -207,7 +217,7 @@ bool Planner::IsCutOff(const InstanceSeen& instance) {
   // Not where the primary's begins: that moves with every checkpoint.
   std::string why = instance.name + ": to stream from the primary, which does not have the WAL after " +
                     instance.newest->ToString() + " any more";
-  if (waited_.what == why && waited_.how_long >= kPatience) {
+  if (patience.has_value() && waited_.what == why && waited_.how_long >= *patience) {
     CloneAnew(instance.name, "WAL that it needs is gone from the primary");
   } else {
     Wait(why);
@@ -240,7 +250,7 @@ void Planner::RemoveSurplusReplicas() {
   wanted_ordinals.push_back(seen_.primary_ordinal);
   for (const InstanceSeen& instance : seen_.instances) {
     if (std::find(wanted_ordinals.begin(), wanted_ordinals.end(), instance.ordinal) != wanted_ordinals.end()) continue;
-    if (!plan_.waiting_for.empty()) return;
+    if (IsSecondWriter(instance) || !plan_.waiting_for.empty()) return;
     // Who does not say how many clients it has may have any.
     bool busy = instance.clients > 0 || (instance.pod_ready && !instance.answered);
     std::string drain = instance.name + ": its clients to finish";

@@ -165,6 +165,14 @@ bool Planner::AddPromotion() {
     Wait(plan_.promotion.from + " to be fenced");
     return true;
   }
+  if (!has_heir && again.has_value() && annotation != plan_.promotion.request) {
+    // What the person asks for instead is judged in the next pass, as any request.
+    plan_.promotion.phase = PromotionPhase::kRefused;
+    plan_.promotion.message += "; another was asked for";
+    MovePrimaryService(seen_.primary_ordinal, seen_.term, plan_.promotion);
+    Wait("the promotion's end to be noted");
+    return true;
+  }
   if (plan_.promotion.phase == PromotionPhase::kReturning) {
     ReturnPrimary();
   } else if (FencePrimary()) {

@@ -34,6 +34,21 @@ bool Planner::IsStopped(const std::string& instance) const {
   return seen_.Object(kube::kStatefulSets, instance) == nullptr || IsGone(instance);
 }
 
+std::string Planner::OtherWriter(const std::string& from) const {
+  for (const InstanceSeen& each : seen_.instances) {
+    if (each.name == from || IsStopped(each.name)) continue;
+    if (TakesWrites(each.name)) {
+      return each.name + " takes writes: kubectl pgtier promote " + policy() + " " + each.name +
+             " --force goes on with it";
+    }
+    if (Position(each.name) == nullptr) {
+      return each.name + " does not answer and may take writes; bring it back, or stop it for good: " +
+             "kubectl scale statefulset " + each.name + " --replicas=0";
+    }
+  }
+  return "";
+}
+
 Promotion Planner::BeginReturn(Promotion begun) const {
   begun.phase = PromotionPhase::kRefused;
   const postgres::WalPosition* own = Position(begun.from);
@@ -46,19 +61,8 @@ Promotion Planner::BeginReturn(Promotion begun) const {
     begun.message = begun.from + " is of another database";
     return begun;
   }
-  for (const InstanceSeen& each : seen_.instances) {
-    if (each.name == begun.from || IsStopped(each.name)) continue;
-    if (TakesWrites(each.name)) {
-      begun.message = each.name + " takes writes: kubectl pgtier promote " + policy() + " " + each.name +
-                      " --force goes on with it";
-      return begun;
-    }
-    if (Position(each.name) == nullptr) {
-      begun.message = each.name + " does not answer and may take writes; bring it back, or stop it for good: " +
-                      "kubectl scale statefulset " + each.name + " --replicas=0";
-      return begun;
-    }
-  }
+  begun.message = OtherWriter(begun.from);
+  if (!begun.message.empty()) return begun;
   if (std::string newer = Newer(begun.from, begun.from); !newer.empty() && !begun.force) {
     begun.message = newer + " has received more than " + begun.from + ": promote that one, with --force";
     return begun;
@@ -74,20 +78,25 @@ void Planner::ReturnPrimary() {
   Promotion promotion = plan_.promotion;
   if (BothTakeWrites()) return;
   bool has_heir = promotion.to != promotion.from;
-  if (has_heir && TakesWrites(promotion.to) && !TakesWrites(promotion.from)) {
+  const postgres::WalPosition* from = Position(promotion.from);
+  bool takes_none = from != nullptr ? from->in_recovery : IsStopped(promotion.from);
+  if (has_heir && TakesWrites(promotion.to) && takes_none) {
     promotion.phase = PromotionPhase::kFencing;
+    promotion.fence = {};
     promotion.message = "it took writes before " + promotion.from + " had its role back";
     MovePrimaryService(seen_.primary_ordinal, seen_.term, promotion);
     return Wait(promotion.from + " to stop");
   }
   AddInstance(seen_.primary_ordinal);
-  const postgres::WalPosition* from = Position(promotion.from);
   const InstanceSeen* instance = seen_.PrimaryInstance();
   if (from == nullptr || instance == nullptr) return Wait(promotion.from + " to return");
   if (from->in_recovery) {
     PromoteInstance action;
     action.instance = promotion.from;
     action.ip = instance->pod_ip;
+    // Looked at when it began; that may be long ago.
+    std::string other = has_heir ? "" : OtherWriter(promotion.from);
+    if (!other.empty()) return Wait(promotion.from + " to return: " + other);
     if (has_heir && IsStopped(promotion.to)) {
       action.old = promotion.to;
     } else if (has_heir && Position(promotion.to) == nullptr) {

@@ -112,6 +112,15 @@ Duration ProofPatience(const std::map<std::string, std::string>& parameters) {
   return delay.has_value() ? std::min(std::max(*delay + kReplay, kDelay), kMost) : kMost;
 }
 
+std::optional<Duration> ReplayPatience(const std::map<std::string, std::string>& parameters) {
+  constexpr Duration kLeast = std::chrono::minutes(1);
+  auto set = parameters.find("max_standby_archive_delay");
+  if (set == parameters.end()) return kLeast;
+  std::optional<Duration> delay = ReadMilliseconds(set->second);
+  if (!delay.has_value() || *delay < Duration::zero()) return std::nullopt;
+  return std::max(kLeast, *delay + kLeast);
+}
+
 std::string NotProven(const std::string& to, const std::string& from) {
   return to + " does not hold the end of what " + from + " wrote";
 }

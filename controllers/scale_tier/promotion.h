@@ -52,6 +52,9 @@ PrimaryWord DecodePrimary(const std::string& text);
 // (max_standby_streaming_delay among the policy's `parameters`, else PostgreSQL's 30 s), for the record to be proved
 // may wait behind one; and shorter than PgBouncer lets clients wait that are held (query_wait_timeout, 120 s).
 Duration ProofPatience(const std::map<std::string, std::string>& parameters);
+// For how long a standby's replay may stand still over the WAL that it has itself, by max_standby_archive_delay
+// (PostgreSQL 17, 19.6.3), and a minute; nullopt: for ever.
+std::optional<Duration> ReplayPatience(const std::map<std::string, std::string>& parameters);
 
 struct PromotionRequest {
   std::string target;  // An instance's name.

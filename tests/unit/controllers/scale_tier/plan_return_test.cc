@@ -126,6 +126,31 @@ TEST(Return, AReplicaThatTakesWritesIsNamed) {
   EXPECT_THAT(plan.routed, Not(Contains("kyoyu-2")));
 }
 
+TEST(Return, WhatASecondWriterAloneHasIsThrownAwayByNobody) {
+  World world;
+  world.scene.Instance("kyoyu-2").takes_writes = true;
+  world.scene.seen.primary.lost_slots.insert(SlotName("kyoyu-2"));
+  Plan plan = PlanOf(world);
+  EXPECT_THAT(InWords(plan), Not(Contains(HasSubstr("delete"))));
+  EXPECT_THAT(plan.refused, HasSubstr("ReplicaTakesWrites: kyoyu-2"));
+  // Nor does one go that merely did not answer this time.
+  world.scene.Instance("kyoyu-2").takes_writes = false;
+  world.scene.Instance("kyoyu-2").answered = false;
+  EXPECT_THAT(InWords(PlanOf(world)), Not(Contains(HasSubstr("delete"))));
+  // Nor where fewer are wanted.
+  world.scene.Instance("kyoyu-3").takes_writes = true;
+  world.scene.seen.primary.lost_slots.clear();
+  world.scene.Instance("kyoyu-2").answered = true;
+  plan = world.scene.PlanFor("two", "one");
+  EXPECT_THAT(InWords(plan), Not(Contains(HasSubstr("delete"))));
+}
+
+TEST(Return, ReplayMayStandStillForAsLongAsQueriesMayHoldItUp) {
+  EXPECT_EQ(ReplayPatience({}), seconds(60));
+  EXPECT_EQ(ReplayPatience({{"max_standby_archive_delay", "10min"}}), seconds(660));
+  EXPECT_EQ(ReplayPatience({{"max_standby_archive_delay", "-1"}}), std::nullopt);
+}
+
 // Queries on the heir may hold up the replay of the record that proves for max_standby_streaming_delay.
 TEST(Return, AProofIsTriedForLongerThanQueriesMayHoldUpReplay) {
   EXPECT_GT(ProofPatience({}), seconds(30)) << "PostgreSQL's default of the delay";
@@ -239,6 +264,22 @@ TEST(LostNotes, TheRoleIsGivenBackOnlyWhereNobodyElseMayHaveIt) {
     EXPECT_EQ(plan.promotion.phase, PromotionPhase::kRefused);
     EXPECT_THAT(plan.promotion.message, HasSubstr(each.says));
   }
+}
+
+TEST(LostNotes, WhoTakesWritesMeanwhileHoldsTheRoleBackUntilAPersonAsksForAnother) {
+  World world;
+  world.Ask("kyoyu-1/1");
+  world.scene.seen.primary.answered = false;
+  world.scene.seen.primary.is_standby = true;
+  world.scene.seen.positions["kyoyu-1"].in_recovery = true;
+  world.scene.seen.promotion = PlanOf(world).promotion;
+  ASSERT_EQ(world.scene.seen.promotion.phase, PromotionPhase::kReturning);
+  world.scene.seen.positions["kyoyu-3"].in_recovery = false;
+  Plan plan = PlanOf(world);
+  EXPECT_THAT(InWords(plan), Not(Contains(HasSubstr("promote"))));
+  EXPECT_THAT(plan.waiting_for, HasSubstr("kyoyu-3 takes writes"));
+  world.scene.policy.meta.annotations[kPromoteAnnotation] = "kyoyu-3/2/accept-data-loss";
+  EXPECT_EQ(PlanOf(world).promotion.phase, PromotionPhase::kRefused);
 }
 
 TEST(LostNotes, WordsOnThePrimaryAreReadAsTheyAreWritten) {
