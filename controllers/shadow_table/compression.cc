@@ -16,10 +16,11 @@ void PlanCompression(const PlanContext& context, const Seen& seen, Plan& plan) {
     const Json* migration = seen.Object(kSqlMigrations, name);
     if (migration == nullptr) {
       // A chunk a step, which is a transaction of its own: writers of one chunk wait, for as long as it takes.
-      Json steps = Json::array();
+      // Before them the table is held for a moment, which may not last as long as a chunk does.
+      shadow::PartitionSpec spec;
+      spec.table = table.table;
+      Json steps = Json::array({{{"name", "enable"}, {"sql", shadow::CompressionEnabling(spec)}}});
       for (const shadow::Chunk& chunk : table.to_compress) {
-        shadow::PartitionSpec spec;
-        spec.table = table.table;
         steps.push_back({{"name", "chunk-" + chunk.ends}, {"sql", shadow::CompressionOf(chunk, spec)}});
       }
       plan.actions.emplace_back(ApplyObject{kSqlMigrations, RenderMigration(context.policy, name, steps)});

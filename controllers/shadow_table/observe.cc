@@ -58,7 +58,7 @@ void NoteTrouble(const Error& error, Seen& seen) {
 // What is known of the partitions of histories, and of the auditEvents table.
 Status LookAtPartitions(postgres::Connection& connection, const Resolved& resolved, bool deleting, Seen& seen,
                         Deadline deadline) {
-  const Partitioning& wanted = *resolved.partitioning;
+  const Partitioning wanted = resolved.partitioning.value_or(Partitioning());
   std::vector<std::string> names;
   for (const shadow::TableState& table : seen.state->tables) names.push_back(table.history);
   if (!resolved.audit_events.empty()) names.push_back(resolved.audit_events);
@@ -112,8 +112,8 @@ Status AskDatabase(const crds::ShadowTablePolicy& policy, const Resolved& resolv
     PGTIER_ASSIGN_OR_RETURN(state, shadow::Inspect(connection, spec, patience));
   }
   seen.state = std::move(state);
-  if (resolved.partitioning.has_value() && IsInstalled(*seen.state, spec)) {
-    // Whatever is wrong with them, the tables' changes are kept.
+  if ((resolved.partitioning.has_value() || policy.meta.deleting) && IsInstalled(*seen.state, spec)) {
+    // Whatever is wrong with them, the tables' changes are kept. A policy that goes may have asked for them before.
     Status looked = LookAtPartitions(connection, resolved, policy.meta.deleting, seen, patience);
     if (!looked.has_value()) seen.partitions_error = looked.error().message;
   }

@@ -204,7 +204,9 @@ void PlanPartitionsEnd(const Seen& seen, Plan& plan) {
     plan.actions.emplace_back(DeleteObject{kSqlMigrations, key.second, kube::StringAt(object, {"metadata", "uid"})});
   }
   for (const PartitionSeen& table : seen.partitions) {
-    if (table.state.stage != PartitionStage::kMarked && table.state.stage != PartitionStage::kCopying) continue;
+    const shadow::PartitionState& state = table.state;
+    bool left = state.stage == PartitionStage::kHypertable && state.managed && state.unfinished;
+    if (!left && state.stage != PartitionStage::kMarked && state.stage != PartitionStage::kCopying) continue;
     shadow::PartitionSpec spec;
     spec.table = table.table;
     plan.actions.emplace_back(ForgetPartitionBound{spec});

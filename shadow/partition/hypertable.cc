@@ -42,6 +42,10 @@ Result<std::vector<Chunk>> ChunksToCompress(postgres::Connection& connection, co
   return chunks;
 }
 
+std::string CompressionEnabling(const PartitionSpec& spec) {
+  return "SELECT pgtier.shadow_compression_enable(" + Literal(spec.table) + ")";
+}
+
 std::string CompressionOf(const Chunk& chunk, const PartitionSpec& spec) {
   return "SELECT pgtier.shadow_chunk_compress(" + Literal(spec.table) + ", " + Literal(chunk.name) + ")";
 }

@@ -114,6 +114,9 @@ struct Chunk {
 // Chunks of a hypertable that pgtier made which are not compressed and all of whose rows are older; at most 16.
 Result<std::vector<Chunk>> ChunksToCompress(postgres::Connection& connection, const PartitionSpec& spec,
                                             Duration older_than, Deadline deadline);
+// A statement that lets the table have compressed chunks, before the first of them: a transaction of its own, for it
+// holds the whole table.
+std::string CompressionEnabling(const PartitionSpec& spec);
 // A statement that compresses one of them; it is a transaction of its own.
 std::string CompressionOf(const Chunk& chunk, const PartitionSpec& spec);
 

@@ -130,6 +130,41 @@ BEGIN
 END
 $fn$;
 
+-- Lets a hypertable that pgtier made have compressed chunks: it is held for some milliseconds, which no chunk is compressed
+-- in. False: it does already, or is none.
+CREATE OR REPLACE FUNCTION pgtier.shadow_compression_enable(wanted text) RETURNS boolean
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $fn$
+DECLARE
+  names record;
+  h oid;
+BEGIN
+  SELECT * INTO names FROM pgtier.shadow_names(wanted);
+  h := pgtier.shadow_oid(names.schema_name, names.table_name);
+  IF h IS NULL OR NOT (SELECT s.managed FROM pgtier.shadow_hypertable_state(h) AS s) OR pgtier.shadow_compression_enabled(h) THEN
+    RETURN false;
+  END IF;
+  PERFORM pgtier.shadow_own_ddl(true);
+  PERFORM pgtier.shadow_lock(ARRAY[h], 'ACCESS EXCLUSIVE');
+  EXECUTE format('ALTER TABLE %s SET (timescaledb.compress)', h::regclass);
+  PERFORM pgtier.shadow_own_ddl(false);
+  RETURN true;
+END
+$fn$;
+
+CREATE OR REPLACE FUNCTION pgtier.shadow_compression_enabled(hypertable oid) RETURNS boolean
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $fn$
+DECLARE
+  enabled boolean;
+BEGIN
+  EXECUTE 'SELECT i.compression_enabled FROM timescaledb_information.hypertables AS i JOIN pg_class AS c ON c.oid = $1 '
+          'JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE i.hypertable_schema = n.nspname '
+          'AND i.hypertable_name = c.relname' INTO enabled USING hypertable;
+  RETURN enabled;
+END
+$fn$;
+
 -- Compresses one chunk of a hypertable that pgtier made, where TimescaleDB's build can: writers of such old rows wait for
 -- it. False: it is compressed, or none (any more).
 CREATE OR REPLACE FUNCTION pgtier.shadow_chunk_compress(wanted text, chunk text) RETURNS boolean
@@ -138,7 +173,6 @@ AS $fn$
 DECLARE
   names record;
   h oid;
-  enabled boolean;
 BEGIN
   SELECT * INTO names FROM pgtier.shadow_names(wanted);
   h := pgtier.shadow_oid(names.schema_name, names.table_name);
@@ -146,13 +180,11 @@ BEGIN
      OR NOT EXISTS (SELECT FROM pgtier.shadow_chunks(h) AS k WHERE k.relation = to_regclass(chunk) AND NOT k.compressed) THEN
     RETURN false;
   END IF;
-  PERFORM pgtier.shadow_own_ddl(true);
-  EXECUTE 'SELECT compression_enabled FROM timescaledb_information.hypertables WHERE hypertable_schema = $1 AND hypertable_name = $2'
-    INTO enabled USING names.schema_name, names.table_name;
-  IF NOT enabled THEN
-    PERFORM pgtier.shadow_lock(ARRAY[h], 'ACCESS EXCLUSIVE');
-    EXECUTE format('ALTER TABLE %s SET (timescaledb.compress)', h::regclass);
+  IF NOT pgtier.shadow_compression_enabled(h) THEN
+    RAISE EXCEPTION '% is not set up for compression: SELECT pgtier.shadow_compression_enable(%) first', wanted, quote_literal(wanted)
+      USING ERRCODE = '55000';
   END IF;
+  PERFORM pgtier.shadow_own_ddl(true);
   PERFORM pgtier.shadow_timescale_call(format('compress_chunk(%L::regclass, if_not_compressed => true)', to_regclass(chunk)));
   PERFORM pgtier.shadow_own_ddl(false);
   RETURN true;

@@ -54,7 +54,7 @@ CREATE OR REPLACE FUNCTION pgtier.shadow_hypertable_agrees(s pgtier.shadow_split
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $fn$
   SELECT NOT s.dirty AND s.fingerprint = pgtier.shadow_hypertable_fingerprint(s.relation)
-         AND EXISTS (SELECT FROM pg_class WHERE oid = s.copy)
+         AND pgtier.shadow_copy_is_ours(s.copy)
          AND (SELECT count(*) FROM pg_trigger WHERE tgrelid = s.relation AND tgenabled = 'A'
               AND tgname IN ('pgtier_split', 'pgtier_split_changed', 'pgtier_split_truncate')) = 3
 $fn$;
@@ -65,7 +65,8 @@ $fn$;
 --
 -- The trigger runs in the application's transactions, so it may not fail, and a subtransaction for each row would cost all
 -- of them dear. It needs none: that columns go or change their type is refused as long as its WHEN names them, renamed
--- ones are written by their place, and with a new one, after which the copy is begun anew, it does nothing.
+-- ones are written by their place, and with a new one, after which the copy is begun anew, it does nothing. NEW has the columns
+-- of now, pg_class those of the transaction's snapshot: so has_column_privilege is asked too, NULL for a column that is not.
 CREATE OR REPLACE FUNCTION pgtier.shadow_hypertable_begin(wanted text, by_column text, every interval) RETURNS oid
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $fn$
@@ -92,7 +93,10 @@ BEGIN
   copy := format('%I.%I', names.schema_name, pgtier.shadow_partition_name(names.schema_name, names.table_name, '_chunked'));
   EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING IDENTITY)%s', copy, h::regclass,
                  coalesce(' WITH (' || array_to_string(c.reloptions, ', ') || ')', ''));
-  EXECUTE format('ALTER TABLE %s OWNER TO %s', copy, c.relowner::regrole);
+  -- TimescaleDB lets only a superuser give chunks away: who is none gives the copy before it has any.
+  IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+    EXECUTE format('ALTER TABLE %s OWNER TO %s', copy, c.relowner::regrole);
+  END IF;
   IF c.relreplident IN ('f', 'n') THEN
     EXECUTE format('ALTER TABLE %s REPLICA IDENTITY %s', copy, CASE c.relreplident WHEN 'f' THEN 'FULL' ELSE 'NOTHING' END);
   END IF;
@@ -109,12 +113,13 @@ BEGIN
   -- Every name in it is qualified.
   EXECUTE format('CREATE FUNCTION %s RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS %L', catcher, format($body$
 BEGIN
-  IF (SELECT c.relnatts FROM pg_catalog.pg_class AS c WHERE c.oid OPERATOR(pg_catalog.=) TG_RELID) OPERATOR(pg_catalog.=) %s::pg_catalog.int2 THEN
+  IF (SELECT c.relnatts FROM pg_catalog.pg_class AS c WHERE c.oid OPERATOR(pg_catalog.=) TG_RELID) OPERATOR(pg_catalog.=) %s::pg_catalog.int2
+     AND pg_catalog.has_column_privilege(TG_RELID, %s::pg_catalog.int2, 'INSERT'::pg_catalog.text) IS NULL THEN
     INSERT INTO %s SELECT NEW.*;
   END IF;
   RETURN NULL;
 END
-$body$, c.relnatts, late));
+$body$, c.relnatts, c.relnatts + 1, late));
   EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', catcher);
   PERFORM pgtier.shadow_give('FUNCTION ' || catcher);
   SELECT string_agg('NEW.' || quote_ident(attname), ', ' ORDER BY attnum) INTO columns FROM pg_attribute
@@ -188,6 +193,10 @@ BEGIN
   IF many THEN RETURN 'late'; END IF;
   EXECUTE format('INSERT INTO %1$s (%2$s) SELECT %2$s FROM %3$s', s.copy::regclass, pgtier.shadow_copied_columns(s.copy),
                  s.late::regclass);
+  -- Not before: see shadow_copy_is_ours.
+  IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+    EXECUTE format('ALTER TABLE %s OWNER TO %s', s.copy::regclass, (SELECT relowner::regrole FROM pg_class WHERE oid = h));
+  END IF;
   FOREACH statement IN ARRAY ARRAY['pgtier_split', 'pgtier_split_changed', 'pgtier_split_truncate'] LOOP
     EXECUTE format('DROP TRIGGER %I ON %s', statement, h::regclass);
   END LOOP;

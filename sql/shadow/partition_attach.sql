@@ -139,7 +139,8 @@ BEGIN
 END
 $fn$;
 
--- Takes back what the steps before the last have done: bound and shell, or the copy that was to become a hypertable.
+-- Takes back what the steps before the last have done: bound and shell, or the copy that was to become a hypertable. Of one
+-- that has become it, what the table was goes.
 CREATE OR REPLACE FUNCTION pgtier.shadow_partition_forget(wanted text) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $fn$
@@ -161,6 +162,7 @@ BEGIN
     PERFORM pgtier.shadow_own_ddl(true);
   END IF;
   IF EXISTS (SELECT FROM pg_class WHERE oid = p.shell) THEN EXECUTE format('DROP TABLE %s', p.shell::regclass); END IF;
+  PERFORM pgtier.shadow_hypertable_retire(wanted);
   PERFORM pgtier.shadow_own_ddl(false);
 END
 $fn$;

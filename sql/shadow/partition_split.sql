@@ -14,7 +14,9 @@ CREATE TABLE IF NOT EXISTS pgtier.shadow_splits (
   dirty       boolean NOT NULL DEFAULT false,  -- rows were changed meanwhile: the copy is worth nothing
   fingerprint text    NOT NULL
 );
-GRANT SELECT, UPDATE ON pgtier.shadow_splits TO pgtier_shadow;
+-- What runs as pgtier_shadow may say that a copy is worth nothing, and not which table is written to by who acts.
+REVOKE UPDATE ON pgtier.shadow_splits FROM pgtier_shadow;
+GRANT SELECT, UPDATE (dirty) ON pgtier.shadow_splits TO pgtier_shadow;
 
 -- What comes into a partition that is being split. Whatever it can't do, the writer goes on: then the copy is made anew.
 CREATE OR REPLACE FUNCTION pgtier.shadow_split_catch() RETURNS trigger
@@ -51,6 +53,15 @@ AS $fn$
     AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = s.big AND attgenerated <> '')
 $fn$;
 
+-- Whether a copy is there and is still of who acts: until the last row is in it nobody else may put a trigger on it, which
+-- would run with the rights of who copies. Who is no superuser has rights over the history's owner anyway.
+CREATE OR REPLACE FUNCTION pgtier.shadow_copy_is_ours(copy oid) RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $fn$
+  SELECT EXISTS (SELECT FROM pg_class AS c JOIN pg_roles AS r ON r.rolname = current_user
+                 WHERE c.oid = copy AND (c.relowner = r.oid OR NOT r.rolsuper))
+$fn$;
+
 -- Takes back what was begun.
 CREATE OR REPLACE FUNCTION pgtier.shadow_split_forget(part oid) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -85,7 +96,6 @@ DECLARE
   s pgtier.shadow_splits;
   part oid := pgtier.shadow_split_candidate(wanted, by_column);
   parent oid;
-  owner text;
   ends timestamptz;
   first timestamptz;
   copy text;
@@ -97,7 +107,7 @@ BEGIN
   parent := pgtier.shadow_oid(names.schema_name, names.table_name);
   SELECT * INTO s FROM pgtier.shadow_splits WHERE relation = part FOR UPDATE;
   IF FOUND THEN
-    IF NOT s.dirty AND s.fingerprint = pgtier.shadow_fingerprint(part) AND EXISTS (SELECT FROM pg_class WHERE oid = s.copy) THEN
+    IF NOT s.dirty AND s.fingerprint = pgtier.shadow_fingerprint(part) AND pgtier.shadow_copy_is_ours(s.copy) THEN
       RETURN part;
     END IF;
     PERFORM pgtier.shadow_split_forget(part);
@@ -107,10 +117,8 @@ BEGIN
   EXECUTE format('SELECT min(%I) FROM %s', by_column, part::regclass) INTO first;
   -- At most 520 of them (ten years of weeks); what is older shares the first one.
   first := greatest(pgtier.shadow_period(coalesce(first, ends), every) + every, pgtier.shadow_period(ends, every) - 520 * every);
-  SELECT relowner::regrole::text INTO owner FROM pg_class WHERE oid = part;
   copy := format('%I.%I', names.schema_name, pgtier.shadow_partition_name(names.schema_name, names.table_name, '_past'));
   EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING IDENTITY) PARTITION BY RANGE (%I)', copy, parent::regclass, by_column);
-  EXECUTE format('ALTER TABLE %s OWNER TO %s', copy, owner);
   EXECUTE format('ALTER TABLE %s ADD CONSTRAINT pgtier_split_bound CHECK (%I IS NOT NULL AND %I < %s)', copy, by_column, by_column,
                  pgtier.shadow_bound(ends));
   made := pgtier.shadow_make_part(copy::regclass, part, pgtier.shadow_partition_name(names.schema_name, names.table_name,
@@ -203,15 +211,22 @@ AS $fn$
 DECLARE
   s pgtier.shadow_splits;
   ends timestamptz;
+  owner text;
+  given regclass;
 BEGIN
   PERFORM pgtier.shadow_own_ddl(true);
   SELECT * INTO s FROM pgtier.shadow_splits WHERE relation = part;
   IF NOT FOUND OR s.dirty OR NOT s.verified THEN RETURN false; END IF;
   PERFORM pgtier.shadow_lock(ARRAY[s.parent, part], 'ACCESS EXCLUSIVE');
   SELECT * INTO s FROM pgtier.shadow_splits WHERE relation = part FOR UPDATE;
-  IF s.dirty OR s.fingerprint <> pgtier.shadow_fingerprint(part) THEN RETURN false; END IF;
+  IF s.dirty OR s.fingerprint <> pgtier.shadow_fingerprint(part) OR NOT pgtier.shadow_copy_is_ours(s.copy) THEN RETURN false; END IF;
   SELECT p.upper INTO STRICT ends FROM pgtier.shadow_partitions(s.parent) AS p WHERE p.relation = part;
   EXECUTE format('INSERT INTO %s TABLE %s', s.copy::regclass, s.late::regclass);
+  -- Not before: see shadow_copy_is_ours.
+  SELECT relowner::regrole::text INTO owner FROM pg_class WHERE oid = part;
+  FOR given IN SELECT t.relid FROM pg_partition_tree(s.copy::regclass) AS t LOOP
+    EXECUTE format('ALTER TABLE %s OWNER TO %s', given, owner);
+  END LOOP;
   EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', s.parent::regclass, part::regclass);
   EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (MINVALUE) TO (%s)', s.parent::regclass, s.copy::regclass,
                  pgtier.shadow_bound(ends));

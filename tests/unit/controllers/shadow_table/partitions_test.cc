@@ -229,6 +229,11 @@ TEST(ShadowPartitions, HypertablesThatAreAskedForNeedTimescale) {
   ASSERT_GE(done.size(), 2U);
   EXPECT_EQ(done[0], "delete SqlMigration audit-partition-customers-history");
   EXPECT_EQ(done[1], "forget the bound of public.customers_history");
+  // Also what it was before, where nobody has dropped that yet.
+  MakeChunks(scene, 0, 37);
+  EXPECT_THAT(scene.Pass(), ::testing::Not(Contains("forget the bound of public.customers_history")));
+  scene.seen.partitions[0].state.unfinished = true;
+  EXPECT_THAT(scene.Pass(), Contains("forget the bound of public.customers_history"));
 }
 
 TEST(ShadowPartitions, OldChunksAreDroppedWhereAskedForAndOthersTablesLeftAlone) {
@@ -266,9 +271,11 @@ TEST(ShadowPartitions, OldChunksAreCompressedWhereTheBuildCan) {
   EXPECT_THAT(scene.Pass(), ElementsAre("apply SqlMigration audit-compress-customers-history"));
   const Json* migration = scene.seen.Object(kSqlMigrations, "audit-compress-customers-history");
   const std::string call = "SELECT pgtier.shadow_chunk_compress('public.customers_history', '_timescaledb_internal.";
-  EXPECT_EQ(migration->at("spec").at("steps"),
-            Json::array({{{"name", "chunk-20260101t0000"}, {"sql", call + "_hyper_1_1_chunk')"}},
-                         {{"name", "chunk-20260108t0000"}, {"sql", call + "_hyper_1_2_chunk')"}}}));
+  EXPECT_EQ(
+      migration->at("spec").at("steps"),
+      Json::array({{{"name", "enable"}, {"sql", "SELECT pgtier.shadow_compression_enable('public.customers_history')"}},
+                   {{"name", "chunk-20260101t0000"}, {"sql", call + "_hyper_1_1_chunk')"}},
+                   {{"name", "chunk-20260108t0000"}, {"sql", call + "_hyper_1_2_chunk')"}}}));
   EXPECT_EQ(scene.ConditionOf("Compressed").reason, "Compressing");
   EXPECT_THAT(scene.Pass(), IsEmpty());
   // The next ones are another migration's, of the same name.
