@@ -49,7 +49,6 @@ kubectl apply -f manifests/demo/load.yaml >/dev/null
 kubectl wait -n data pod/kyoyu-load --for=condition=Ready --timeout=2m >/dev/null || fail "the load did not start"
 kubectl logs -n data kyoyu-load -f 2>/dev/null >"$log" &
 watch_until_tier read-replicas "$climb_limit" || fail "no climb in $climb_limit s: $(why)"
-entered=$(date +%s)
 tier_after=$(field .status.tier)
 
 headline "5. After the climb"
@@ -73,6 +72,6 @@ kubectl wait -n data pod/kyoyu-load --for=delete --timeout=90s >/dev/null || fai
 wait %2 2>/dev/null || true
 
 headline "7. What happened"
-summarise "$log" "$out/summary.json" "$tier_before" "$tier_after" "$entered" "$((SECONDS - began))"
+summarise "$log" "$out/summary.json" "$tier_before" "$tier_after" "$((SECONDS - began))"
 jq --argjson audit "$audit_summary" '. + $audit' "$out/summary.json" >"$out/summary.new" && mv "$out/summary.new" "$out/summary.json"
 judge "$out/summary.json"

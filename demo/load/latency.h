@@ -8,6 +8,8 @@
 
 namespace pgtier::load {
 
+inline double Seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
+
 // Log-linear buckets of microseconds: a quantile is at most 1.6 % above the true value. Up to about 19 hours.
 class LatencyHistogram {
  public:

@@ -9,6 +9,8 @@
 
 #include <mutex>
 
+#include "demo/load/latency.h"
+
 namespace pgtier::load {
 namespace {
 
@@ -20,8 +22,6 @@ const Buckets& LatencyBuckets() {
                                   0.06,  0.075, 0.1,   0.15,  0.2,    0.3,  0.5,   0.75, 1,     1.5,  2.5,  5};
   return buckets;
 }
-
-double Seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 }  // namespace
 

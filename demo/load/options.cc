@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "demo/load/latency.h"
 #include "lib/base/time_format.h"
 
 namespace pgtier::load {
@@ -44,6 +45,8 @@ void AddLoad(CLI::App& app, LoadOptions& o) {
   app.add_option("--events-per-second", o.events_per_second, "Of all agents")
       ->check(not_negative)
       ->capture_default_str();
+  app.add_option("--events-start", o.events_start, "Events a second in the warmup; as --events-per-second when absent")
+      ->check(not_negative);
   app.add_option("--decisions-per-second", o.decisions_per_second, "Of all agents")
       ->check(not_negative)
       ->capture_default_str();
@@ -142,8 +145,18 @@ std::string PhaseAt(const LoadOptions& options, Duration since_start) {
 int ReadersAt(const LoadOptions& options, Duration since_start) {
   if (since_start < options.warmup) return options.readers_start;
   if (since_start >= options.warmup + options.ramp) return options.readers_max;
-  double share = std::chrono::duration<double>(since_start - options.warmup) / options.ramp;
+  double share = Seconds(since_start - options.warmup) / Seconds(options.ramp);
   return options.readers_start + static_cast<int>(share * (options.readers_max - options.readers_start));
+}
+
+double EventsBy(const LoadOptions& options, Duration since_start) {
+  const double full = options.events_per_second;
+  const double first = options.events_start.value_or(full);
+  const double before = std::min(Seconds(since_start), Seconds(options.warmup));
+  const double since_warmup = std::max(0.0, Seconds(since_start - options.warmup));
+  const double rising = std::min(since_warmup, Seconds(options.ramp));
+  double rise = rising > 0 ? (full - first) / Seconds(options.ramp) * rising * rising / 2 : 0;
+  return first * (before + rising) + rise + full * (since_warmup - rising);
 }
 
 }  // namespace pgtier::load

@@ -20,9 +20,10 @@ struct LoadOptions {
   std::string password;  // PGPASSWORD or --password-file
   std::string ssl_mode;
 
-  int agents = 10;                  // writer buffers, each with a connection of its own
-  double events_per_second = 1000;  // of all agents
-  double decisions_per_second = 5;  // of all agents
+  int agents = 10;                     // writer buffers, each with a connection of its own
+  double events_per_second = 1000;     // of all agents
+  std::optional<double> events_start;  // in the warmup; as events_per_second when absent
+  double decisions_per_second = 5;     // of all agents
   int readers_start = 2;
   int readers_max = 40;
   double query_rate = 5;  // queries a second of each reader at most; 0: as fast as answers come
@@ -55,5 +56,8 @@ std::optional<int> ParseOptions(int argc, char** argv, LoadOptions& options);
 std::string PhaseAt(const LoadOptions& options, Duration since_start);
 // How many readers there should be: readers_start in the warmup, then evenly up to readers_max.
 int ReadersAt(const LoadOptions& options, Duration since_start);
+// How many events all agents together should have made by then: they come at events_start a second in the warmup, then
+// at a rate that rises evenly to events_per_second.
+double EventsBy(const LoadOptions& options, Duration since_start);
 
 }  // namespace pgtier::load

@@ -40,7 +40,7 @@ bool Balanced(int64_t acknowledged, int64_t unknown, int64_t in_table) {
 }  // namespace
 
 std::string WindowLine(WallTime at, const std::string& phase, int readers, Duration length, const Window& window) {
-  double seconds = std::chrono::duration<double>(length).count();
+  double seconds = Seconds(length);
   auto latency = [&](Duration value) { return window.queries == 0 ? Json() : Json(Milliseconds(value)); };
   Json line = {{"ts", FormatMicroTime(at)},
                {"phase", phase},

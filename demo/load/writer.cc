@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "demo/load/latency.h"
 #include "demo/load/vectors.h"
 #include "lib/base/time_format.h"
 #include "lib/postgres/sqlstate.h"
@@ -17,10 +18,8 @@ constexpr Duration kTick = std::chrono::milliseconds(5);
 constexpr Duration kPauseAfterError = std::chrono::milliseconds(100);
 constexpr const char* kCopy = "COPY agent_events (event_time, agent_id, event_type, run_id, seq, payload) FROM STDIN";
 
-// How many events are due when they come evenly: the whole ones since `start`, less those that were made.
-int64_t DueEvents(double per_second, Duration since_start, int64_t made) {
-  return static_cast<int64_t>(std::chrono::duration<double>(since_start).count() * per_second) - made;
-}
+// How many are due of those that should be there: whole ones, less those that were made.
+int64_t Due(double wanted, int64_t made) { return static_cast<int64_t>(wanted) - made; }
 
 }  // namespace
 
@@ -57,7 +56,6 @@ Writer::Writer(const LoadOptions& options, int index, std::string run_id, Record
       random_(std::random_device{}()) {}
 
 void Writer::Run(const std::stop_token& stop) {
-  const double event_rate = options_.events_per_second / options_.agents;
   const double decision_rate = options_.decisions_per_second / options_.agents;
   MonoTime start = std::chrono::steady_clock::now();
   int64_t events = 0;
@@ -65,7 +63,7 @@ void Writer::Run(const std::stop_token& stop) {
   while (SleepFor(kTick, stop)) {
     MonoTime now = std::chrono::steady_clock::now();
     // What came while a flush took long is there now; batches stay within their limit.
-    for (int64_t due = DueEvents(event_rate, now - start, events); due > 0;) {
+    for (int64_t due = Due(EventsBy(options_, now - start) / options_.agents, events); due > 0;) {
       auto room = static_cast<int64_t>(kBatchEvents - buffer_.size());
       int64_t take = std::min(due, room);
       for (int64_t i = 0; i < take; ++i) buffer_.Add(std::chrono::system_clock::now(), now, random_);
@@ -75,7 +73,7 @@ void Writer::Run(const std::stop_token& stop) {
       if (buffer_.size() >= kBatchEvents) Flush();
     }
     if (buffer_.Due(std::chrono::steady_clock::now())) Flush();
-    if (DueEvents(decision_rate, now - start, decisions) > 0) {
+    if (Due(Seconds(now - start) * decision_rate, decisions) > 0) {
       ++decisions;
       Decide();
     }

@@ -79,5 +79,19 @@ TEST(LoadOptions, RampsEvenly) {
   EXPECT_EQ(ReadersAt(options, std::chrono::seconds(10)), 42);
 }
 
+TEST(LoadOptions, EventsRiseEvenly) {
+  LoadOptions options;
+  options.warmup = std::chrono::seconds(10);
+  options.ramp = std::chrono::seconds(20);
+  options.events_per_second = 500;
+  EXPECT_EQ(EventsBy(options, std::chrono::seconds(40)), 20'000);
+  options.events_start = 100;
+  // 100/s for 10 s, then 100/s + 20/s more each second for 20 s, then 500/s.
+  const std::pair<int, double> cases[] = {{0, 0}, {10, 1000}, {20, 3000}, {30, 7000}, {40, 12'000}};
+  for (const auto& [at, events] : cases) EXPECT_DOUBLE_EQ(EventsBy(options, std::chrono::seconds(at)), events) << at;
+  options.ramp = Duration::zero();
+  EXPECT_DOUBLE_EQ(EventsBy(options, std::chrono::seconds(12)), 2000);
+}
+
 }  // namespace
 }  // namespace pgtier::load
