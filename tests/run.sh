@@ -8,6 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+part=${1:-all}
 began=$SECONDS
 step() { printf '\n== [%4ss] %s\n' "$((SECONDS - began))" "$*"; }
 
@@ -37,17 +38,32 @@ finish() {
   cat "build/$1.log"
 }
 
-# Leaves nothing behind that this run has started: no compiler, and no cluster where there was none.
+# Leaves nothing behind that this run has started: no compiler, and no cluster where there was none. Then says what all
+# runs of ctest together counted, each of which has only said it of its own.
 was_up=true
 leave() {
   [[ -z $making ]] || { kill -- "-$making" 2>/dev/null && wait "$making"; } || true
   $was_up || testbed/cluster.sh down >/dev/null 2>&1 || true
+  [[ ! -d $results || $part == images ]] || count_results || true
 }
 trap leave EXIT
 
+results=$PWD/build/results
+run_ctest() {
+  mkdir -p "$results"
+  ctest "$@" --output-junit "$results/$SECONDS.xml" --progress
+}
+# Of the head of each file: <testsuite tests="5" failures="0" disabled="0" skipped="1" ...>
+count_results() {
+  cat "$results"/*.xml | tr '\n\t' '  ' | grep -o '<testsuite [^>]*>' | awk '
+    function attribute(name) { return match($0, " " name "=\"[0-9]+\"") ? substr($0, RSTART + length(name) + 3, RLENGTH) + 0 : 0 }
+    { all += attribute("tests"); failed += attribute("failures"); skipped += attribute("skipped") + attribute("disabled") }
+    END { printf "\n%d passed, %d failed, %d skipped\n", all - failed - skipped, failed, skipped }'
+}
+
 # A program with cpprestsdk in it has been seen to hang at its exit, its tests passed, in the library's own threads: what
 # runs into its time limit gets one more try, what fails does not.
-run_tests() { ctest "$@" --parallel 2 --repeat after-timeout:2 --progress; }
+run_tests() { run_ctest "$@" --parallel 2 --repeat after-timeout:2; }
 
 unit_and_integration() {
   step "programs and packages"
@@ -106,10 +122,11 @@ end_to_end() {
   kubectl -n monitoring rollout status deployment/prometheus --timeout=2m
   step "end-to-end tests on pods"
   [[ -n ${PGTIER_PGCAT_IMAGE:-} ]] || echo "the tests of PgCat are skipped: PGTIER_PGCAT_IMAGE names no image of it"
-  PGTIER_E2E=1 ctest --preset "$1" -L e2e --progress
+  PGTIER_E2E=1 run_ctest --preset "$1" -L e2e
 }
 
-case "${1:-all}" in
+[[ $part == images ]] || rm -rf "$results"
+case $part in
   all)
     unit_and_integration
     end_to_end asan
