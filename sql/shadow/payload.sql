@@ -337,9 +337,7 @@ AS $fn$
 DECLARE
   s pgtier.shadow_state;
 BEGIN
-  PERFORM set_config('lock_timeout', '600ms', true);
-  SELECT * INTO s FROM pgtier.shadow_state WHERE policy = wanted AND installed FOR UPDATE;
-  IF NOT FOUND THEN RAISE EXCEPTION 'the policy % is not installed', wanted USING ERRCODE = '55000'; END IF;
+  s := pgtier.shadow_held_state(wanted);
   IF s.payload = sends THEN RETURN; END IF;
   IF s.tier <> 'notify' THEN
     RAISE EXCEPTION 'delivery belongs to tier notify, and the policy % is in %', wanted, s.tier USING ERRCODE = '55000';

@@ -1,7 +1,8 @@
 -- Between triggers and notify: only the functions' text changes, no table is locked. Each event writes one row, by the
 -- one text or the other; both draw from the same sequence. See docs/decisions/0034.
 
-CREATE OR REPLACE FUNCTION pgtier.shadow_swap(wanted text, wanted_tier text) RETURNS void
+-- The state of an installed policy, kept from others until the end of the transaction.
+CREATE OR REPLACE FUNCTION pgtier.shadow_held_state(wanted text) RETURNS pgtier.shadow_state
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $fn$
 DECLARE
@@ -11,6 +12,17 @@ BEGIN
   PERFORM set_config('lock_timeout', '600ms', true);
   SELECT * INTO s FROM pgtier.shadow_state WHERE policy = wanted AND installed FOR UPDATE;
   IF NOT FOUND THEN RAISE EXCEPTION 'the policy % is not installed', wanted USING ERRCODE = '55000'; END IF;
+  RETURN s;
+END
+$fn$;
+
+CREATE OR REPLACE FUNCTION pgtier.shadow_swap(wanted text, wanted_tier text) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $fn$
+DECLARE
+  s pgtier.shadow_state;
+BEGIN
+  s := pgtier.shadow_held_state(wanted);
   IF s.tier = wanted_tier THEN RETURN; END IF;
   IF 'cdc' IN (s.tier, wanted_tier) THEN
     RAISE EXCEPTION 'from % to % leads the barrier only', s.tier, wanted_tier USING ERRCODE = '55000';

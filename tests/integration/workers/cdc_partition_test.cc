@@ -1,49 +1,12 @@
-// A history gets partitions while the consumer of cdc writes into it.
-#include "tests/integration/shadow/partition_runs.h"
-#include "tests/integration/workers/cdc_fixture.h"
+#include "tests/integration/workers/conversion.h"
 
 namespace pgtier::testing {
 namespace {
 
-class CdcPartitionTest : public CdcFixture {};
+class CdcPartitionTest : public Conversion<CdcFixture> {};
 
 TEST_F(CdcPartitionTest, TheConsumerGoesOn) {
-  Run("CREATE TABLE acc (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v integer DEFAULT 0)");
-  Install({"acc"});
-  Run("INSERT INTO acc SELECT FROM generate_series(1, 20000)");
-  Climb();
-  StallProbe probe(server(), database_, "acc");
-  std::jthread changes([this](const std::stop_token& stop) {
-    auto connection = server().Connect(database_);
-    while (connection.has_value() && !stop.stop_requested()) {
-      EXPECT_TRUE(connection->Query("UPDATE acc SET v = v + 1 WHERE id % 1000 = 7", Late()).has_value());
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-  });
-  Await("SELECT count(*) > 0 FROM acc_history WHERE epoch = 2", "t");
-  StepRun run = RunStep(server(), database_, PartsOf("acc_history"), 4, 5);
-  EXPECT_EQ(run.error, "");
-  EXPECT_EQ(Get("SELECT relkind FROM pg_class WHERE relname = 'acc_history'"), "p");
-  const std::string seen = Get("SELECT max(position) FROM acc_history");
-  Await("SELECT max(position) > " + seen + " + 100 FROM acc_history", "t");
-  probe.Stop();
-  changes.request_stop();
-  changes.join();
-  Descend();
-  Run("UPDATE acc SET v = v + 1 WHERE id = 1");
-  // Every row came once, and every version after the one before it.
-  EXPECT_EQ(Get("SELECT count(*) FROM (SELECT id FROM acc EXCEPT ALL SELECT id FROM acc_history WHERE operation ="
-                " 'INSERT') AS lost"),
-            "0");
-  EXPECT_EQ(Get("SELECT sum(v) - (SELECT count(*) FROM acc_history WHERE operation = 'UPDATE') FROM acc"), "0");
-  EXPECT_EQ(
-      Get("SELECT count(*) FROM (SELECT v, operation, lag(v) OVER (PARTITION BY id ORDER BY epoch, position) AS was"
-          " FROM acc_history) AS h WHERE operation = 'UPDATE' AND v <> was + 1"),
-      "0");
-  EXPECT_EQ(Get("SELECT count(*) FROM pgtier.shadow_dead_letters"), "0");
-  EXPECT_EQ(probe.failures, 0);
-  std::printf("partitioned under the consumer: %s rows, %d sessions killed, longest INSERT %.1f ms\n",
-              Get("SELECT count(*) FROM acc_history").c_str(), run.kills, probe.LongestMs());
+  TheConsumerGoesOn("SELECT relkind = 'p' FROM pg_class WHERE relname = 'acc_history'");
 }
 
 }  // namespace
