@@ -19,9 +19,11 @@ void PlanCompression(const PlanContext& context, const Seen& seen, Plan& plan) {
       // Before them the table is held for a moment, which may not last as long as a chunk does.
       shadow::PartitionSpec spec;
       spec.table = table.table;
-      Json steps = Json::array({{{"name", "enable"}, {"sql", shadow::CompressionEnabling(spec)}}});
+      // The database remembers steps by the migration's name, which comes again, and theirs, which may not.
+      const std::string& first = table.to_compress.front().once;
+      Json steps = Json::array({{{"name", "enable-" + first}, {"sql", shadow::CompressionEnabling(spec)}}});
       for (const shadow::Chunk& chunk : table.to_compress) {
-        steps.push_back({{"name", "chunk-" + chunk.ends}, {"sql", shadow::CompressionOf(chunk, spec)}});
+        steps.push_back({{"name", "chunk-" + chunk.once}, {"sql", shadow::CompressionOf(chunk, spec)}});
       }
       plan.actions.emplace_back(ApplyObject{kSqlMigrations, RenderMigration(context.policy, name, steps)});
     } else if (MigrationCondition(*migration, "Complete", "status") == "True") {

@@ -26,9 +26,9 @@ Result<std::vector<Chunk>> ChunksToCompress(postgres::Connection& connection, co
   PGTIER_ASSIGN_OR_RETURN(
       auto rows,
       connection.Query("SELECT k.relation::regclass::text AS name,"
-                       " to_char(k.upper AT TIME ZONE 'UTC', 'YYYYMMDD\"t\"HH24MI') AS ends"
+                       " to_char(k.upper AT TIME ZONE 'UTC', 'YYYYMMDD\"t\"HH24MI-') || c.relfilenode AS once"
                        " FROM pgtier.shadow_partition_state($1, $2) AS s, pgtier.shadow_chunks(s.relation) AS k"
-                       " WHERE s.state = 'hypertable' AND NOT k.compressed"
+                       " JOIN pg_class AS c ON c.oid = k.relation WHERE s.state = 'hypertable' AND NOT k.compressed"
                        " AND k.upper <= clock_timestamp() - make_interval(secs => $3)"
                        " AND (SELECT h.managed FROM pgtier.shadow_hypertable_state(s.relation) AS h)"
                        " ORDER BY k.upper LIMIT 16",
@@ -37,7 +37,7 @@ Result<std::vector<Chunk>> ChunksToCompress(postgres::Connection& connection, co
   for (const postgres::Row& row : rows) {
     Chunk& chunk = chunks.emplace_back();
     PGTIER_ASSIGN_OR_RETURN(chunk.name, row.Get<std::string>("name"));
-    PGTIER_ASSIGN_OR_RETURN(chunk.ends, row.Get<std::string>("ends"));
+    PGTIER_ASSIGN_OR_RETURN(chunk.once, row.Get<std::string>("once"));
   }
   return chunks;
 }

@@ -109,7 +109,9 @@ Result<std::vector<std::string>> Expired(postgres::Connection& connection, const
 
 struct Chunk {
   std::string name;  // as SQL writes it
-  std::string ends;  // when its rows end, in UTC: 20261102t0000
+  // When its rows end, in UTC, and the file that they are in: 20261102t0000-16421. Another one each time that it is
+  // compressed, for its rows are truncated then: so what has compressed it once is not taken for having done it again.
+  std::string once;
 };
 // Chunks of a hypertable that pgtier made which are not compressed and all of whose rows are older; at most 16.
 Result<std::vector<Chunk>> ChunksToCompress(postgres::Connection& connection, const PartitionSpec& spec,

@@ -83,6 +83,29 @@ BEGIN
 END
 $fn$;
 
+-- What compressed chunks held when they were compressed: rows, and bytes now, for pg_class then knows of neither. Nothing where
+-- TimescaleDB keeps it in another way: the number of rows is an estimate.
+CREATE OR REPLACE FUNCTION pgtier.shadow_packed(hypertable oid)
+  RETURNS TABLE (relation oid, packed_rows bigint, packed_bytes bigint)
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $fn$
+DECLARE
+  sizes oid := to_regclass('_timescaledb_catalog.compression_chunk_size');
+  chunks oid := to_regclass('_timescaledb_catalog.chunk');
+  found text;
+BEGIN
+  -- Some versions have a chunk by its name, others by its oid.
+  found := CASE WHEN pgtier.shadow_has_column(chunks, 'relid') THEN 'k.oid = c.relid'
+                WHEN pgtier.shadow_has_column(chunks, 'table_name')
+                  THEN 'k.relname = c.table_name AND k.relnamespace::regnamespace::text = quote_ident(c.schema_name)' END;
+  IF found IS NULL OR NOT pgtier.shadow_has_column(sizes, 'numrows_pre_compression') THEN RETURN; END IF;
+  RETURN QUERY EXECUTE
+    'SELECT k.oid, coalesce(z.numrows_pre_compression, 0), z.compressed_heap_size + z.compressed_toast_size '
+    'FROM pg_inherits AS i JOIN pg_class AS k ON k.oid = i.inhrelid JOIN _timescaledb_catalog.chunk AS c ON ' || found ||
+    ' JOIN _timescaledb_catalog.compression_chunk_size AS z ON z.chunk_id = c.id WHERE i.inhparent = $1' USING hypertable;
+END
+$fn$;
+
 -- What a condition says of a hypertable beside shadow_partition_state. `managed`: pgtier made it; `unfinished`: what it
 -- was before waits to be dropped; rows as estimated, bytes without indexes.
 CREATE OR REPLACE FUNCTION pgtier.shadow_hypertable_state(hypertable oid, OUT managed boolean, OUT unfinished boolean,
@@ -96,10 +119,12 @@ BEGIN
     JOIN pg_namespace AS n ON n.nspname = h.schema_name
     JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = h.table_name WHERE c.oid = hypertable;
   managed := coalesce(managed, false); unfinished := coalesce(unfinished, false);
-  SELECT count(*), count(*) FILTER (WHERE k.compressed), coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint,
-         coalesce(sum(c.relpages), 0) * 8192
+  SELECT count(*), count(*) FILTER (WHERE k.compressed),
+         coalesce(sum(greatest(c.reltuples, 0)::bigint + coalesce(p.packed_rows, 0)), 0)::bigint,
+         coalesce(sum(c.relpages::bigint * 8192 + coalesce(p.packed_bytes, 0)), 0)::bigint
     INTO chunks, compressed, rows_estimate, bytes
-    FROM pgtier.shadow_chunks(hypertable) AS k JOIN pg_class AS c ON c.oid = k.relation;
+    FROM pgtier.shadow_chunks(hypertable) AS k JOIN pg_class AS c ON c.oid = k.relation
+         LEFT JOIN pgtier.shadow_packed(hypertable) AS p ON p.relation = k.relation;
   EXECUTE 'SELECT extract(epoch FROM d.time_interval)::bigint FROM timescaledb_information.dimensions AS d '
           'JOIN pg_class AS c ON c.oid = $1 JOIN pg_namespace AS n ON n.oid = c.relnamespace '
           'WHERE d.hypertable_schema = n.nspname AND d.hypertable_name = c.relname AND d.dimension_number = 1'
@@ -144,6 +169,10 @@ BEGIN
   IF h IS NULL OR NOT (SELECT s.managed FROM pgtier.shadow_hypertable_state(h) AS s) OR pgtier.shadow_compression_enabled(h) THEN
     RETURN false;
   END IF;
+  IF (SELECT relrowsecurity FROM pg_class WHERE oid = h) THEN
+    RAISE EXCEPTION 'RowSecurity: % has row-level security, which TimescaleDB compresses no table with: ALTER TABLE % DISABLE ROW LEVEL SECURITY, or take compression out of the policy',
+      wanted, h::regclass USING ERRCODE = '55000';
+  END IF;
   PERFORM pgtier.shadow_own_ddl(true);
   PERFORM pgtier.shadow_lock(ARRAY[h], 'ACCESS EXCLUSIVE');
   EXECUTE format('ALTER TABLE %s SET (timescaledb.compress)', h::regclass);
@@ -184,6 +213,10 @@ BEGIN
     RAISE EXCEPTION '% is not set up for compression: SELECT pgtier.shadow_compression_enable(%) first', wanted, quote_literal(wanted)
       USING ERRCODE = '55000';
   END IF;
+  -- Rows that are truncated are written as visible to everybody. Where they are deleted instead, which settings of the
+  -- database may ask for, who reads by an older snapshot would find them in neither place.
+  PERFORM set_config(name, CASE name WHEN 'timescaledb.compress_truncate_behaviour' THEN 'truncate_only' ELSE 'off' END, true)
+    FROM pg_settings WHERE name IN ('timescaledb.compress_truncate_behaviour', 'timescaledb.enable_delete_after_compression');
   PERFORM pgtier.shadow_own_ddl(true);
   PERFORM pgtier.shadow_timescale_call(format('compress_chunk(%L::regclass, if_not_compressed => true)', to_regclass(chunk)));
   PERFORM pgtier.shadow_own_ddl(false);

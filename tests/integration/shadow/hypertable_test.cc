@@ -1,6 +1,4 @@
 // A history as a hypertable: what it takes along, what stands in the way, how it is kept.
-#include <cstdlib>
-
 #include "controllers/shadow_table/partitions.h"
 #include "crds/shadow_table_policy_codec.h"
 #include "tests/integration/shadow/partition_runs.h"
@@ -192,7 +190,7 @@ TEST_F(HypertableTest, ChunksThatAreOldGoAndOnlyOfItsOwnHypertables) {
   auto chunks = shadow::ChunksToCompress(admin(), PartsOf("t_history"), keep, Soon());
   ASSERT_TRUE(chunks.has_value()) << chunks.error().message;
   ASSERT_GE(chunks->size(), 3U);
-  EXPECT_EQ(chunks->front().ends.size(), std::string("20260101t0000").size());
+  EXPECT_EQ(chunks->front().once.find('-'), std::string("20260101t0000").size());
   EXPECT_NE(Fails(shadow::CompressionOf(chunks->front(), PartsOf("t_history"))), "");
   EXPECT_EQ(shadow::DropExpired(admin(), PartsOf("t_history"), std::chrono::hours(24 * 365), 100, Soon())->size(), 0U);
   auto one = shadow::DropExpired(admin(), PartsOf("t_history"), keep, 1, Soon());
@@ -325,63 +323,6 @@ TEST_F(HypertableTest, BeginsAnewWhenTheTableWasChangedMeanwhile) {
   EXPECT_EQ(State("u_history").stage, PartitionStage::kPlain);
   EXPECT_EQ(Read("SELECT count(*) FROM pg_class WHERE relname LIKE 'u_history_c%' OR relname LIKE 'late\\_%'"), "0\n");
   EXPECT_EQ(Read("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'pgtier\\_split%'"), "0\n");
-}
-
-// PGTIER_TIMESCALE: host:port:user:password of a server with TimescaleDB's Community build, of which pgtier ships none.
-TEST(CommunityBuild, CompressesChunks) {
-  const char* given = std::getenv("PGTIER_TIMESCALE");
-  if (given == nullptr) {
-    GTEST_SKIP() << "PGTIER_TIMESCALE names no server with the Community build of TimescaleDB; pgtier ships none";
-  }
-  std::vector<std::string> parts;
-  for (std::string left = std::string(given) + ":"; !left.empty(); left.erase(0, left.find(':') + 1)) {
-    parts.push_back(left.substr(0, left.find(':')));
-  }
-  ASSERT_EQ(parts.size(), 4U);
-  postgres::ConnectOptions options;
-  options.host = parts[0];
-  options.port = std::stoi(parts[1]);
-  options.user = parts[2];
-  options.password = parts[3];
-  options.database = "postgres";
-  auto root = postgres::Connection::Open(options, Soon());
-  ASSERT_TRUE(root.has_value()) << root.error().message;
-  ASSERT_TRUE(root->Execute("DROP DATABASE IF EXISTS pgtier_compresses", Soon()).has_value());
-  ASSERT_TRUE(root->Execute("CREATE DATABASE pgtier_compresses", Soon()).has_value());
-  options.database = "pgtier_compresses";
-  auto admin = postgres::Connection::Open(options, Soon());
-  ASSERT_TRUE(admin.has_value()) << admin.error().message;
-  auto run = [&](const std::string& sql) {
-    auto done = admin->Execute(sql, Soon());
-    ASSERT_TRUE(done.has_value()) << sql << ": " << done.error().message;
-  };
-  run("CREATE EXTENSION IF NOT EXISTS timescaledb; CREATE TABLE t (id bigint PRIMARY KEY)");
-  shadow::Spec spec;
-  spec.policy = "data/audit";
-  spec.channel = "c";
-  spec.tables.push_back({"t", ""});
-  ASSERT_TRUE(shadow::Install(*admin, spec, Soon()).has_value());
-  run("INSERT INTO t_history (epoch, position, at_utc, operation, id) SELECT 1, i, now() - i * interval '1 h', "
-      "'INSERT',"
-      " i FROM generate_series(1, 1680) AS i");
-  auto step = shadow::MakePartitionStep(PartsOf("t_history"));
-  migrations::StepState state;
-  auto save = [](const migrations::StepState&, const migrations::Progress&, Deadline) { return Status(); };
-  for (bool done = false; !done;) {
-    auto progress = step->Advance(*admin, state, save, Soon());
-    ASSERT_TRUE(progress.has_value()) << progress.error().message;
-    done = progress->done;
-  }
-  auto timescale = shadow::InspectTimescale(*admin, Soon());
-  ASSERT_TRUE(timescale.has_value() && timescale->compresses);
-  auto chunks = shadow::ChunksToCompress(*admin, PartsOf("t_history"), std::chrono::hours(24 * 42), Soon());
-  ASSERT_TRUE(chunks.has_value()) << chunks.error().message;
-  run(shadow::CompressionEnabling(PartsOf("t_history")));
-  for (const auto& chunk : *chunks) run(shadow::CompressionOf(chunk, PartsOf("t_history")));
-  auto after = shadow::InspectPartitions(*admin, PartsOf("t_history"), Soon());
-  ASSERT_TRUE(after.has_value());
-  EXPECT_EQ(after->compressed, static_cast<int>(chunks->size()));
-  EXPECT_EQ(shadow::ChunksToCompress(*admin, PartsOf("t_history"), std::chrono::hours(24 * 42), Soon())->size(), 0U);
 }
 
 }  // namespace

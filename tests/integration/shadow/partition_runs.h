@@ -26,7 +26,8 @@ struct StepRun {
 
 // Runs the step to its end. With `kill` its session is ended by force at random points: until it has been done so
 // `kill` times, or the step is done.
-inline StepRun RunStep(const LocalPostgres& server, const std::string& database, const shadow::PartitionSpec& spec,
+// `server` connects as LocalPostgres does.
+inline StepRun RunStep(const auto& server, const std::string& database, const shadow::PartitionSpec& spec,
                        int kill = 0, unsigned seed = 1, Duration patience = std::chrono::seconds(120)) {
   StepRun run;
   std::mt19937 random(seed);

@@ -266,16 +266,16 @@ TEST(ShadowPartitions, OldChunksAreCompressedWhereTheBuildCan) {
   scene.seen.partitions[1].state.rows = 10;
   MakeChunks(scene, 0, 37);
   scene.seen.partitions[0].state.rows = 5000;
-  scene.seen.partitions[0].to_compress = {{"_timescaledb_internal._hyper_1_1_chunk", "20260101t0000"},
-                                          {"_timescaledb_internal._hyper_1_2_chunk", "20260108t0000"}};
+  scene.seen.partitions[0].to_compress = {{"_timescaledb_internal._hyper_1_1_chunk", "20260101t0000-16421"},
+                                          {"_timescaledb_internal._hyper_1_2_chunk", "20260108t0000-16427"}};
   EXPECT_THAT(scene.Pass(), ElementsAre("apply SqlMigration audit-compress-customers-history"));
   const Json* migration = scene.seen.Object(kSqlMigrations, "audit-compress-customers-history");
   const std::string call = "SELECT pgtier.shadow_chunk_compress('public.customers_history', '_timescaledb_internal.";
-  EXPECT_EQ(
-      migration->at("spec").at("steps"),
-      Json::array({{{"name", "enable"}, {"sql", "SELECT pgtier.shadow_compression_enable('public.customers_history')"}},
-                   {{"name", "chunk-20260101t0000"}, {"sql", call + "_hyper_1_1_chunk')"}},
-                   {{"name", "chunk-20260108t0000"}, {"sql", call + "_hyper_1_2_chunk')"}}}));
+  EXPECT_EQ(migration->at("spec").at("steps"),
+            Json::array({{{"name", "enable-20260101t0000-16421"},
+                          {"sql", "SELECT pgtier.shadow_compression_enable('public.customers_history')"}},
+                         {{"name", "chunk-20260101t0000-16421"}, {"sql", call + "_hyper_1_1_chunk')"}},
+                         {{"name", "chunk-20260108t0000-16427"}, {"sql", call + "_hyper_1_2_chunk')"}}}));
   EXPECT_EQ(scene.ConditionOf("Compressed").reason, "Compressing");
   EXPECT_THAT(scene.Pass(), IsEmpty());
   // The next ones are another migration's, of the same name.
