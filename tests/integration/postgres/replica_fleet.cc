@@ -71,6 +71,8 @@ Status ReplicaFleet::StartStandby(int number, Duration max_lag) {
   options.address = ServerAddress(number);
   options.port = primary_->port();
   options.application_name = standby.address;
+  // Else the next clone's checkpoint takes away what this one has not asked for yet.
+  options.slot = "standby_" + std::to_string(number);
   auto limit = std::chrono::duration_cast<std::chrono::milliseconds>(max_lag).count();
   options.conf = {"pgtier.database = 'postgres'", "pgtier.max_lag = '" + std::to_string(limit) + "'",
                   "include_if_exists = '../pgtier-routing.conf'"};
@@ -125,6 +127,7 @@ std::string ReplicaFleet::Log() const {
   std::string all;
   for (const Standby& standby : standbys_) {
     all += "-- " + standby.address + "\n" + standby.server->folder().Read("heartbeat.log");
+    all += "-- its server\n" + standby.server->Log();
   }
   return all;
 }

@@ -1,10 +1,13 @@
-// When a standby takes itself out of reads and back: images/postgres/pgtier-heartbeat on samples.
+// When a standby takes itself out of reads and back: images/postgres/pgtier-heartbeat on samples, and where there is no
+// answer to sample.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -22,13 +25,19 @@ class Judge : public testing::Test {
   void SetUp() override { ASSERT_NE(mkdtemp(folder_.data()), nullptr); }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
+  void Fake(const std::string& program, const std::string& script) {
+    std::string path = folder_ + "/" + program;
+    std::ofstream(path) << "#!/bin/sh\n" << script << "\n";
+    chmod(path.c_str(), 0755);
+  }
+
   // Each line that it printed.
   std::vector<std::string> Run(const std::string& samples, const std::string& primary) {
     std::ofstream(folder_ + "/samples") << samples;
-    std::string isready = folder_ + "/pg_isready";
-    const char* ends = primary == "refused" ? "exit 2" : primary == "silent" ? "sleep 1; exit 2" : "exit 0";
-    std::ofstream(isready) << "#!/bin/sh\n" << ends << "\n";
-    chmod(isready.c_str(), 0755);
+    Fake("pg_isready", primary == "refused"  ? "exit 2"
+                       : primary == "silent" ? "sleep 1; exit 2"
+                       : primary == "hangs"  ? "exec sleep 60"
+                                             : "exit 0");
     std::string command = "PATH=" + folder_ +
                           ":$PATH PGTIER_PRIMARY_HOST=primary sh " PGTIER_SOURCE_DIR
                           "/images/postgres/pgtier-heartbeat judge <" +
@@ -39,6 +48,17 @@ class Judge : public testing::Test {
     while (fgets(line.data(), line.size(), pipe) != nullptr) lines.emplace_back(line.data());
     EXPECT_EQ(pclose(pipe), 0);
     return lines;
+  }
+
+  // Runs beside a standby that is out of reads, whose server is asked for the schema and does `script`. True: still
+  // out.
+  bool StaysOut(const std::string& script) {
+    Fake("psql", "case \"$*\" in\n*pgtier.database*) echo app;;\n*to_regprocedure*) " + script + ";;\nesac");
+    std::ofstream(folder_ + "/pgtier-out") << "";
+    std::string command = "PATH=" + folder_ + ":$PATH PGTIER_RUN=" + folder_ +
+                          " sh " PGTIER_SOURCE_DIR "/images/postgres/pgtier-heartbeat run";
+    EXPECT_NE(std::system(command.c_str()), 0);
+    return std::filesystem::exists(folder_ + "/pgtier-out");
   }
 
  private:
@@ -89,6 +109,22 @@ TEST_F(Judge, AClockThatWasSetIsBelievedInTheEnd) {
   std::string after = "standby t f 30100 30000 100 1000 -\n";
   EXPECT_EQ(Run(times(10, before) + times(100, after), "accepted").back(), "out 29850\n");
   EXPECT_EQ(Run(times(10, before) + times(2400, after), "accepted").back(), "in 0\n");
+}
+
+// pg_isready's timeout leaves the look-up of a name out.
+TEST_F(Judge, APrimaryWhoseNameIsNotFoundInTimeIsNotDown) {
+  auto began = std::chrono::steady_clock::now();
+  EXPECT_EQ(Run("standby t f 100 0 100 1000 -\nstandby t f 100 0 100 1000 -\nstandby t f 100 0 100 1000 -\n"
+                "standby t f 100 0 100 1000 -\nstandby f f 9000 0 9000 1000 -\n",
+                "hangs")
+                .back(),
+            "out 8750\n");
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(40));
+}
+
+TEST_F(Judge, AServerThatDoesNotAnswerIsNotOneWithoutTheSchema) {
+  EXPECT_FALSE(StaysOut("echo f"));
+  EXPECT_TRUE(StaysOut("exit 2"));
 }
 
 }  // namespace
