@@ -6,7 +6,7 @@
 # PGTIER_BENCH_INTERVAL=60s     their metrics.interval (absent: the default, 15s)
 # PGTIER_BENCH_REST=300         seconds at rest (300)
 # PGTIER_BENCH_WORKERS=16       the operator's --workers (absent: the default, 16)
-# PGTIER_BENCH_PARTS=idle,policies   some of idle, unrelated, policies, soak, decisions, shadow (all)
+# PGTIER_BENCH_PARTS=idle,policies   some of idle, unrelated, policies, soak, decisions, replicas, shadow (all)
 # PGTIER_BENCH_SHADOW=overhead,cdc   some of overhead, cdc, notify, latency, large (all but large)
 # PGTIER_BENCH_TURNS=5 PGTIER_BENCH_SECONDS=5 PGTIER_BENCH_ROWS=200000   of the shadow tables' parts
 set -euo pipefail
@@ -27,7 +27,8 @@ build=build/bench-build
 mkdir -p "$results"
 {
   cmake --preset release -DPGTIER_TESTS=ON -B "$build"
-  cmake --build "$build" --target pgtier-operator operator_bench decide_bench pgtier-worker shadow_bench
+  cmake --build "$build" --target pgtier-operator operator_bench decide_bench pgtier-worker replica_bench \
+    shadow_bench
 } >"$build.log" 2>&1 || { grep -E 'error|FAILED' -A 5 "$build.log" | head -80 >&2; exit 1; }
 # As the image holds it.
 rm -f "$results/pgtier-operator" "$results/pgtier-worker" "$results/operator.log"
@@ -47,6 +48,11 @@ if wants decisions; then
   "$build/bench/decide_bench" --benchmark_repetitions=5 --benchmark_display_aggregates_only=true \
     --benchmark_out="$results/decide.json" --benchmark_out_format=json 2>/dev/null |
     awk '$1 ~ /_median$/ {sub("_median", "", $1); printf "%-66s %10s %s of CPU\n", $1, $4, $5}'
+fi
+if wants replicas; then
+  printf '\n== a replica that lags or dies: Postgres 17, PgBouncer, 8 clients\n'
+  testbed/rootfs.sh 17 >/dev/null
+  "$build/bench/replica_bench" "$results"
 fi
 if wants shadow; then
   printf '\n== shadow tables: Postgres 17, fsync on, medians of %s\n' "${PGTIER_BENCH_TURNS:-5}"
