@@ -94,7 +94,7 @@ Status InstallOnPrimary(const Peer& peer, const crds::ManagedPostgres& managed, 
   }
   PGTIER_ASSIGN_OR_RETURN(postgres::Connection server, OpenToAct(peer, credentials, deadline, stop));
   PGTIER_RETURN_IF_ERROR(EnsureRoles(server, app, credentials, deadline));
-  PGTIER_ASSIGN_OR_RETURN(postgres::Ensured made, postgres::EnsureDatabase(server, managed.database, app, deadline));
+  PGTIER_RETURN_IF_ERROR(postgres::EnsureDatabase(server, managed.database, app, deadline));
 
   PGTIER_ASSIGN_OR_RETURN(
       postgres::Connection database,
@@ -104,12 +104,12 @@ Status InstallOnPrimary(const Peer& peer, const crds::ManagedPostgres& managed, 
   if (!schema.has_value()) return schema.error().WithContext("schema pgtier");
   // After the schema: one that can't be installed must not leave the schema's name to whoever takes it.
   PGTIER_RETURN_IF_ERROR(InstallExtensions(database, managed.extensions, deadline));
-  // A new database's files are some 500. Written back now, when nobody waits, and not by the checkpoint of the first
-  // base backup, under which commits of a database in need of replicas would wait for seconds.
-  if (made == postgres::Ensured::kCreated) {
-    Result<std::vector<postgres::Rows>> done = database.Execute("CHECKPOINT", deadline);
-    if (!done.has_value()) return done.error();
-  }
+  // A new database's files are some 500, and its log has one. Written back and made now, when nobody waits, and not
+  // while the first replica is cloned, under which commits of a database in need of replicas would wait for seconds.
+  Result<postgres::Rows> first = database.Query("SELECT installed = '' FROM pgtier.state", deadline);
+  if (!first.has_value()) return first.error();
+  PGTIER_ASSIGN_OR_RETURN(bool is_first, (*first)[0].Get<bool>(0));
+  if (is_first) PGTIER_RETURN_IF_ERROR(postgres::PrepareWal(database, deadline));
   Result<postgres::Rows> recorded = database.Query("UPDATE pgtier.state SET installed = $1", {hash}, deadline);
   return recorded.has_value() ? Status() : Status(recorded.error());
 }

@@ -198,4 +198,21 @@ Result<Ensured> EnsureExtension(Connection& connection, const std::string& name,
   return Ensured::kCreated;
 }
 
+Status PrepareWal(Connection& connection, Deadline deadline) {
+  // There is no function that makes a file ahead. The checkpoint renames the files that are done with into the next
+  // ones.
+  constexpr const char* kSwitch =
+      "DO $$ BEGIN"
+      " FOR i IN 1..least(8, pg_size_bytes(current_setting('min_wal_size'))"
+      "                      / pg_size_bytes(current_setting('wal_segment_size'))) LOOP"
+      "  PERFORM pg_logical_emit_message(false, 'pgtier', '');"  // An empty file is not switched away from.
+      "  PERFORM pg_switch_wal();"
+      " END LOOP; END $$";
+  for (const char* sql : {kSwitch, "CHECKPOINT"}) {
+    Result<std::vector<Rows>> done = connection.Execute(sql, deadline);
+    if (!done.has_value()) return std::move(done).error().WithContext("preparing the write-ahead log");
+  }
+  return {};
+}
+
 }  // namespace pgtier::postgres

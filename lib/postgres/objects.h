@@ -47,4 +47,8 @@ Result<Ensured> EnsureExtension(Connection& connection, const std::string& name,
 // Whether the server's installation has the extension's files.
 Result<bool> ExtensionAvailable(Connection& connection, const std::string& name, Deadline deadline);
 
+// Has the server make the next files of its write-ahead log now, as many as min_wal_size keeps and at most 8, and write
+// all else back: for a new server, of which nobody wants anything yet (docs/decisions/0073). As superuser, on a primary.
+Status PrepareWal(Connection& connection, Deadline deadline);
+
 }  // namespace pgtier::postgres

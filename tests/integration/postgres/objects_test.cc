@@ -89,5 +89,17 @@ TEST_F(ObjectsTest, DatabaseAndExtension) {
   EXPECT_EQ(EnsureExtension(inside, "citus", Soon()).error().code, Code::kNotFound);
 }
 
+TEST_F(ObjectsTest, WalIsMadeAhead) {
+  auto connection = Connect();
+  const std::string ahead =
+      "SELECT count(*) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$' AND name > "
+      "pg_walfile_name(pg_current_wal_lsn())";
+  auto done = PrepareWal(connection, Soon());
+  ASSERT_TRUE(done.has_value()) << done.error().message;
+  auto files = connection.Query(ahead, Soon());
+  ASSERT_TRUE(files.has_value()) << files.error().message;
+  EXPECT_GE(*(*files)[0].Get<int64_t>(0), 4);  // Of a server that was made just now there is one at most.
+}
+
 }  // namespace
 }  // namespace pgtier::postgres
