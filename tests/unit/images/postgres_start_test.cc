@@ -34,7 +34,7 @@ class PostgresStart : public testing::Test {
     Write("etc/secrets/replication", "secret");
     Write("etc/config/primary_conninfo", "host=kyoyu-primary user=pgtier_replication");
     Write("etc/config/primary", "1 kyoyu-1\n");
-    Fake("pgtier-heartbeat", "sleep 1\n");
+    Fake("pgtier-heartbeat", "[ \"$1\" = start ] || sleep 1\n");
     Fake("psql", "exit 0\n");
     Fake("pg_rewind", "exit 0\n");
     Fake("postgres", "echo \"$2\" >\"$SERVED\"\n");
@@ -103,7 +103,7 @@ class PostgresStart : public testing::Test {
   }
   // Starts it, ends it while `program` is at work, and expects that both go.
   void EndWhileItRuns(const std::string& program, const std::string& instance, const std::string& bootstrap) {
-    Fake(program, program == "pg_rewind" ? kTakesLong : std::string(kMakesHalf) + kTakesLong);
+    Fake(program, std::string(kMakesHalf) + kTakesLong);
     pid_t pid = Start(instance, bootstrap);
     ASSERT_TRUE(Soon([&] { return fs::exists(Path("begun")); })) << program << " was not started";
     kill(pid, SIGTERM);
@@ -144,13 +144,86 @@ TEST_F(PostgresStart, EndsWithItsInitdb) {
   EXPECT_FALSE(fs::exists(Path("volume/pgdata/standby.signal")));
 }
 
+// Not even where standby.signal has come from the source, which may be fenced itself.
 TEST_F(PostgresStart, ARewindThatWasBrokenOffIsNeverTakenForAServer) {
   MakeServer();
-  EndWhileItRuns("pg_rewind", "kyoyu-2", "basebackup");
+  Fake("pg_rewind", "echo >\"$PGDATA/standby.signal\"\n" + std::string(kTakesLong));
+  pid_t pid = Start("kyoyu-2", "basebackup");
+  ASSERT_TRUE(Soon([&] { return fs::exists(Path("begun")); }));
+  kill(-pid, SIGKILL);
+  EXPECT_EQ(Await(pid), -SIGKILL);
   Fake("pg_rewind", "exit 0\n");
   EXPECT_EQ(Await(Start("kyoyu-2", "basebackup")), 1);
   EXPECT_THAT(Read("termination"), HasSubstr("RewindFailed: its rewind was broken off"));
   EXPECT_FALSE(fs::exists(Path("served")));
+}
+
+TEST_F(PostgresStart, ARewindThatIsAskedToEndGoesOnToItsEnd) {
+  MakeServer();
+  Fake("pg_rewind", "echo begun >\"$BEGUN\"\nuntil [ -e \"$PGDATA/go-on\" ]; do sleep 0.05; done\n");
+  pid_t pid = Start("kyoyu-2", "basebackup");
+  ASSERT_TRUE(Soon([&] { return fs::exists(Path("begun")); }));
+  kill(pid, SIGTERM);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  kill(pid, SIGTERM);
+  EXPECT_FALSE(fs::exists(Path("volume/pgdata/standby.signal")));
+  Write("volume/pgdata/go-on", "");
+  EXPECT_EQ(Await(pid), 143);
+  EXPECT_FALSE(fs::exists(Path("served"))) << "it was to end";
+  EXPECT_TRUE(fs::exists(Path("volume/pgdata/standby.signal")));
+  Fake("pg_rewind", "exit 1\n");
+  EXPECT_EQ(Await(Start("kyoyu-2", "basebackup")), 0);
+  EXPECT_TRUE(fs::exists(Path("served")));
+}
+
+TEST_F(PostgresStart, ARewindThatEndedIsTakenForOneAlsoWithoutTheRest) {
+  MakeServer();
+  Write("volume/pgdata.rewound", "");
+  Fake("pg_rewind", "exit 1\n");
+  EXPECT_EQ(Await(Start("kyoyu-2", "basebackup")), 0);
+  EXPECT_TRUE(fs::exists(Path("volume/pgdata/standby.signal")));
+  EXPECT_FALSE(fs::exists(Path("volume/pgdata.rewound"))) << "it may be a primary some day";
+}
+
+// Fenced, and its heir was promoted with less.
+TEST_F(PostgresStart, AStandbyThatHasPartedFromItsPrimaryIsRewound) {
+  struct Case {
+    const char* dry_run;
+    const char* in_recovery;
+    const char* primary;
+    const char* file;  // Beside standby.signal.
+    int status;
+    bool rewound;
+  };
+  constexpr char kParted[] = "pg_rewind: rewinding from last common checkpoint at 0/2000060 on timeline 1";
+  for (const Case& each : std::initializer_list<Case>{
+           {kParted, "f", "kyoyu-1", "none", 0, true},
+           {"pg_rewind: no rewind required", "f", "kyoyu-1", "none", 0, false},
+           {"pg_rewind: error: target server must be shut down cleanly", "f", "kyoyu-1", "none", 0, false},
+           {"pg_rewind: error: could not find previous WAL record at 0/2000060", "f", "kyoyu-1", "none", 1, false},
+           {kParted, "t", "kyoyu-1", "none", 0, false},
+           {kParted, "", "kyoyu-1", "none", 0, false},
+           {kParted, "f", "kyoyu-2", "none", 0, false},
+           {kParted, "f", "kyoyu-1", "backup_label", 0, false}}) {
+    SCOPED_TRACE(std::string(each.dry_run) + each.in_recovery + each.primary + each.file);
+    fs::remove_all(Path("volume"));
+    fs::remove(Path("told"));
+    fs::remove(Path("served"));
+    MakeServer();
+    Write("volume/pgdata/standby.signal", "");
+    Write(std::string("volume/pgdata/") + each.file, "");
+    Write("etc/config/primary", std::string("1 ") + each.primary + "\n");
+    Fake("psql", std::string("echo ") + each.in_recovery + "\n");
+    Fake("pg_rewind", "case \"$*\" in *--dry-run*) echo '" + std::string(each.dry_run) +
+                          "' >&2; exit 1;; esac\necho rewound >\"$TOLD\"\n");
+    EXPECT_EQ(Await(Start("kyoyu-2", "basebackup")), each.status);
+    EXPECT_EQ(fs::exists(Path("told")), each.rewound);
+    EXPECT_EQ(fs::exists(Path("served")), each.status == 0);
+    EXPECT_TRUE(fs::exists(Path("volume/pgdata/standby.signal")));
+    if (each.status != 0) {
+      EXPECT_THAT(Read("termination"), HasSubstr("RewindFailed: it has parted from kyoyu-1"));
+    }
+  }
 }
 
 TEST_F(PostgresStart, ARewoundServerStartsAsAStandby) {
@@ -159,6 +232,7 @@ TEST_F(PostgresStart, ARewoundServerStartsAsAStandby) {
   EXPECT_TRUE(fs::exists(Path("volume/pgdata/standby.signal")));
   EXPECT_TRUE(fs::exists(Path("served")));
   EXPECT_FALSE(fs::exists(Path("volume/pgdata.rewinding")));
+  EXPECT_FALSE(fs::exists(Path("volume/pgdata.rewound")));
 }
 
 TEST_F(PostgresStart, ARewindThatFailsSaysSo) {
@@ -166,6 +240,15 @@ TEST_F(PostgresStart, ARewindThatFailsSaysSo) {
   Fake("pg_rewind", "exit 1\n");
   EXPECT_EQ(Await(Start("kyoyu-2", "basebackup")), 1);
   EXPECT_THAT(Read("termination"), HasSubstr("RewindFailed: pg_rewind failed"));
+}
+
+// pg_rewind goes by the number, and finds nothing to do.
+TEST_F(PostgresStart, APrimaryBesideThePrimaryOfTheSameTimelineIsNotTakenForItsStandby) {
+  MakeServer();
+  Fake("pg_rewind", "echo 'pg_rewind: source and target cluster are on the same timeline' >&2\n");
+  EXPECT_EQ(Await(Start("kyoyu-2", "basebackup")), 1);
+  EXPECT_THAT(Read("termination"), HasSubstr("RewindFailed: it was a primary beside kyoyu-1"));
+  EXPECT_FALSE(fs::exists(Path("served")));
 }
 
 TEST_F(PostgresStart, ThePrimaryStartsAsItIs) {
