@@ -92,6 +92,8 @@ void ExportMetrics(const Outcome& outcome, const crds::ShadowTablePolicyStatus& 
               std::chrono::duration<double>(state.oldest).count());
   metrics.Set("pgtier_shadow_dead_letters", "Changes that could not be written into a history.", policy,
               static_cast<double>(state.dead_letters));
+  metrics.Set("pgtier_shadow_gaps", "Times of which rows may be missing in histories: delivery Payload.", policy,
+              static_cast<double>(state.payload.gaps));
   ExportWorkers(outcome, policy, metrics);
   ExportSlot(outcome, policy, metrics);
 }

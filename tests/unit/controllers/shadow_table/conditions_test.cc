@@ -127,6 +127,7 @@ TEST(ShadowMetrics, SayWhatTheAlertsAskFor) {
   Scene scene = InNotify();
   scene.seen.state->slot.exists = true;
   scene.seen.state->slot.retained_bytes = 5000;
+  scene.seen.state->payload.gaps = 2;
   scene.resolved.spec.slot = "audit_slot";
   Metrics metrics;
   core::Decision decision;
@@ -141,7 +142,8 @@ TEST(ShadowMetrics, SayWhatTheAlertsAskFor) {
        {"pgtier_shadow_ready" + labels + "} 1\n", "pgtier_shadow_workers_ready" + labels + "} 1\n",
         "pgtier_shadow_workers_wanted" + labels + "} 1\n", "pgtier_shadow_queue_rows" + labels + "} 0\n",
         "pgtier_shadow_queue_alert" + labels + "} 1000\n", "pgtier_shadow_dead_letters" + labels + "} 0\n",
-        "pgtier_stalled" + labels + "} 0\n", "pgtier_degraded" + labels + "} 0\n",
+        "pgtier_shadow_gaps" + labels + "} 2\n", "pgtier_stalled" + labels + "} 0\n",
+        "pgtier_degraded" + labels + "} 0\n",
         "pgtier_shadow_slot_retained_bytes" + labels + R"(,slot="audit_slot"} 5000)" + "\n",
         "pgtier_shadow_slot_active" + labels + R"(,slot="audit_slot"} 0)" + "\n"}) {
     EXPECT_THAT(text, HasSubstr(series));
