@@ -116,7 +116,8 @@ Status ClaimSlot(Connection& admin, const Spec& spec, bool exists, Deadline dead
             {spec.policy, spec.slot}, deadline);
 }
 
-// What the tables look like to the catalogue, for comparing.
+// What the tables look like to the catalogue, for comparing; and which files all tables of the database have, for the
+// server looks for the table of each change that it reads, before it leaves those of others out.
 Result<std::string> Shape(Connection& admin, const Spec& spec, Deadline deadline) {
   PGTIER_ASSIGN_OR_RETURN(
       auto shape,
@@ -131,14 +132,17 @@ Result<std::string> Shape(Connection& admin, const Spec& spec, Deadline deadline
             "          UNION ALL SELECT e.oid, 0, e.xmin FROM leaf JOIN pg_attribute AS a ON a.attrelid = leaf.oid"
             "                    JOIN pg_type AS y ON y.oid = a.atttypid JOIN pg_enum AS e"
             "                      ON e.enumtypid IN (y.oid, y.typelem, y.typbasetype))"
-            " SELECT md5(string_agg(format('%s %s %s', oid, n, xmin), ',' ORDER BY oid, n)) FROM part",
+            " SELECT md5(string_agg(format('%s %s %s', oid, n, xmin), ',' ORDER BY oid, n))"
+            "  || (SELECT md5(string_agg(oid || ' ' || relfilenode, ',' ORDER BY oid)) FROM pg_class"
+            "      WHERE relkind IN ('r', 't', 'm') AND relpersistence = 'p' AND relfilenode <> 0) FROM part",
             {spec.policy}, deadline));
   return shape.value_or("");
 }
 
 // Making a slot takes as long as the transactions that are open. Postgres does not see what commits changes of tables
 // meanwhile ("Historic snapshot doesn't track txns committed in BUILDING_SNAPSHOT state"): the slot would be read with
-// the tables of before, without a column that was added, or not at all after a TRUNCATE ("could not map filenumber").
+// the tables of before, without a column that was added, or not at all after a TRUNCATE of whichever table, or with one
+// that was made ("could not map filenumber").
 // Such a slot is made again.
 Status CreateSlot(Connection& admin, const Spec& spec, Deadline deadline) {
   const std::string failover = admin.ServerVersion() >= 170000 ? ", false, false, true" : "";
@@ -151,7 +155,9 @@ Status CreateSlot(Connection& admin, const Spec& spec, Deadline deadline) {
     PGTIER_RETURN_IF_ERROR(Do(admin, "SELECT pg_drop_replication_slot($1)", {spec.slot}, deadline));
     if (!deadline.Expired()) continue;
     return MakeError(Code::kDeadlineExceeded,
-                     "the tables of " + spec.policy + " were truncated or altered each time that slot " + spec.slot +
+                     "tables of " + spec.policy +
+                         " were altered, or tables of the database truncated, rewritten or made," +
+                         " each time that slot " + spec.slot +
                          " was being made, which waits for open transactions: leave them alone for a moment");
   }
 }
