@@ -133,6 +133,7 @@ $body$, c.relnatts, c.relnatts + 1, late));
                  'pgtier.shadow_split_catch()', h::regclass);
   EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER pgtier_split, ENABLE ALWAYS TRIGGER pgtier_split_changed, '
                  'ENABLE ALWAYS TRIGGER pgtier_split_truncate', h::regclass);
+  PERFORM pgtier.shadow_refuse_code(copy::regclass);
   INSERT INTO pgtier.shadow_splits (relation, parent, copy, late, blocks, fingerprint)
     VALUES (h, 0, copy::regclass, late::regclass, pg_relation_size(h::regclass) / current_setting('block_size')::bigint,
             pgtier.shadow_hypertable_fingerprint(h));
@@ -160,6 +161,7 @@ DECLARE
 BEGIN
   SELECT * INTO s FROM pgtier.shadow_splits WHERE relation = part;
   IF NOT FOUND OR s.next_block < s.blocks THEN RETURN 0; END IF;
+  PERFORM pgtier.shadow_refuse_code(s.copy);
   EXECUTE format('WITH gone AS (DELETE FROM %1$s WHERE ctid = ANY (ARRAY(SELECT ctid FROM %1$s LIMIT $1)) RETURNING %2$s) '
                  'INSERT INTO %3$s (%2$s) SELECT %2$s FROM gone', s.late::regclass, pgtier.shadow_copied_columns(s.copy),
                  s.copy::regclass) USING want;
@@ -191,6 +193,7 @@ BEGIN
   -- Writers wait for these.
   EXECUTE format('SELECT count(*) > 5000 FROM (SELECT FROM %s LIMIT 5001) AS l', s.late::regclass) INTO many;
   IF many THEN RETURN 'late'; END IF;
+  PERFORM pgtier.shadow_refuse_code(s.copy);
   EXECUTE format('INSERT INTO %1$s (%2$s) SELECT %2$s FROM %3$s', s.copy::regclass, pgtier.shadow_copied_columns(s.copy),
                  s.late::regclass);
   -- Not before: see shadow_copy_is_ours.

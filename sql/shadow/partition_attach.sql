@@ -149,7 +149,7 @@ DECLARE
   h oid;
   p pgtier.shadow_partitioning;
 BEGIN
-  PERFORM pgtier.shadow_own_ddl(true);
+  PERFORM pgtier.shadow_own_ddl(true), set_config('lock_timeout', '600ms', true);
   SELECT * INTO names FROM pgtier.shadow_names(wanted);
   h := pgtier.shadow_oid(names.schema_name, names.table_name);
   IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = h AND conname = 'pgtier_partition_bound') THEN

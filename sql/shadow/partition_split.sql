@@ -62,6 +62,49 @@ AS $fn$
                  WHERE c.oid = copy AND (c.relowner = r.oid OR NOT r.rolsuper))
 $fn$;
 
+-- A copy has the CHECKs, generated columns and indexes of its table, and they run with the rights of who copies: refused
+-- where they call a function of somebody who is neither that nor a superuser. What preflight_history.sql asks of a history
+-- before it is taken in may have changed since; of the copy it is asked before each row that goes into it, with the types
+-- of its columns, which are not the copy's own.
+CREATE OR REPLACE FUNCTION pgtier.shadow_refuse_code(copy oid) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $fn$
+DECLARE
+  found text;
+BEGIN
+  WITH RECURSIVE relations AS (SELECT copy AS oid UNION SELECT relid::oid FROM pg_partition_tree(copy::regclass)),
+  types (oid) AS (
+    SELECT a.atttypid FROM relations JOIN pg_attribute AS a ON a.attrelid = relations.oid WHERE a.attnum > 0 AND NOT a.attisdropped
+    UNION
+    SELECT n.oid FROM types AS t,
+      LATERAL (SELECT typbasetype FROM pg_type WHERE oid = t.oid UNION SELECT typelem FROM pg_type WHERE oid = t.oid
+               UNION SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = (SELECT typrelid FROM pg_type WHERE oid = t.oid)
+                 AND a.attnum > 0 AND NOT a.attisdropped
+               UNION SELECT g.rngsubtype FROM pg_range AS g WHERE t.oid IN (g.rngtypid, g.rngmultitypid)) AS n (oid)
+    WHERE n.oid <> 0),
+  expressions (classid, objid) AS (
+    SELECT 'pg_class'::regclass, i.indexrelid FROM relations JOIN pg_index AS i ON i.indrelid = relations.oid
+    UNION SELECT 'pg_class'::regclass, oid FROM relations
+    UNION SELECT 'pg_attrdef'::regclass, d.oid FROM relations JOIN pg_attrdef AS d ON d.adrelid = relations.oid
+    UNION SELECT 'pg_constraint'::regclass, c.oid FROM relations JOIN pg_constraint AS c ON c.conrelid = relations.oid
+    UNION SELECT 'pg_trigger'::regclass, g.oid FROM relations JOIN pg_trigger AS g ON g.tgrelid = relations.oid
+    UNION SELECT 'pg_rewrite'::regclass, w.oid FROM relations JOIN pg_rewrite AS w ON w.ev_class = relations.oid
+    UNION SELECT 'pg_type'::regclass, oid FROM types
+    UNION SELECT 'pg_type'::regclass, g.rngtypid FROM types JOIN pg_range AS g ON g.rngmultitypid = types.oid
+    UNION SELECT 'pg_constraint'::regclass, c.oid FROM types JOIN pg_constraint AS c ON c.contypid = types.oid)
+  SELECT string_agg(DISTINCT format('%s calls %s', pg_describe_object(e.classid, e.objid, 0), p.oid::regprocedure), '; ') INTO found
+  FROM expressions AS e JOIN pg_depend AS d ON d.classid = e.classid AND d.objid = e.objid
+  LEFT JOIN pg_operator AS o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
+  JOIN pg_proc AS p ON p.oid = CASE WHEN d.refclassid = 'pg_proc'::regclass THEN d.refobjid ELSE o.oprcode END
+  JOIN pg_roles AS w ON w.oid = p.proowner
+  WHERE p.pronamespace <> 'pg_catalog'::regnamespace AND NOT w.rolsuper AND w.rolname <> current_user;
+  IF found IS NOT NULL THEN
+    RAISE EXCEPTION 'HistoryRunsCode: %, which would run with the rights of who copies; do without it: of the server''s own functions only',
+      found USING ERRCODE = '55000';
+  END IF;
+END
+$fn$;
+
 -- Takes back what was begun.
 CREATE OR REPLACE FUNCTION pgtier.shadow_split_forget(part oid) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -70,7 +113,10 @@ DECLARE
   s pgtier.shadow_splits;
   g record;
 BEGIN
-  PERFORM pgtier.shadow_own_ddl(true);
+  PERFORM pgtier.shadow_own_ddl(true), set_config('lock_timeout', '600ms', true);
+  -- First, for who compares it with the table reads it for long: nobody is to be held off meanwhile.
+  SELECT * INTO s FROM pgtier.shadow_splits WHERE relation = part;
+  IF EXISTS (SELECT FROM pg_class WHERE oid = s.copy) THEN PERFORM pgtier.shadow_lock(ARRAY[s.copy], 'ACCESS EXCLUSIVE'); END IF;
   IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = part AND tgname LIKE 'pgtier\_split%') THEN
     PERFORM pgtier.shadow_lock(ARRAY[part], 'ACCESS EXCLUSIVE');
     FOR g IN SELECT tgname FROM pg_trigger WHERE tgrelid = part AND tgname LIKE 'pgtier\_split%' LOOP
@@ -141,6 +187,7 @@ BEGIN
   EXECUTE format('CREATE TRIGGER pgtier_split_truncate AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION '
                  'pgtier.shadow_split_catch(%L)', part::regclass, late);
   EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER pgtier_split, ENABLE ALWAYS TRIGGER pgtier_split_truncate', part::regclass);
+  PERFORM pgtier.shadow_refuse_code(copy::regclass);
   INSERT INTO pgtier.shadow_splits (relation, parent, copy, late, blocks, fingerprint)
     VALUES (part, parent, copy::regclass, format('pgtier.%I', late)::regclass,
             pg_relation_size(part) / current_setting('block_size')::bigint, pgtier.shadow_fingerprint(part));
@@ -166,6 +213,7 @@ BEGIN
   finished := least(s.next_block + want_blocks, s.blocks);
   SELECT string_agg(format('p.%I', attname), ', ' ORDER BY attnum) INTO columns FROM pg_attribute
     WHERE attrelid = part AND attnum > 0 AND NOT attisdropped AND attgenerated = '';
+  PERFORM pgtier.shadow_refuse_code(s.copy);
   -- One snapshot: a late row that it shows in the partition it shows in `late` as well.
   EXECUTE format('INSERT INTO %1$s (%2$s) SELECT %3$s FROM %4$s AS p WHERE p.ctid >= %5$L AND p.ctid < %6$L '
                  'AND NOT EXISTS (SELECT FROM %7$s AS l WHERE l."position" = p."position" AND l.epoch = p.epoch)',
@@ -221,6 +269,7 @@ BEGIN
   SELECT * INTO s FROM pgtier.shadow_splits WHERE relation = part FOR UPDATE;
   IF s.dirty OR s.fingerprint <> pgtier.shadow_fingerprint(part) OR NOT pgtier.shadow_copy_is_ours(s.copy) THEN RETURN false; END IF;
   SELECT p.upper INTO STRICT ends FROM pgtier.shadow_partitions(s.parent) AS p WHERE p.relation = part;
+  PERFORM pgtier.shadow_refuse_code(s.copy);
   EXECUTE format('INSERT INTO %s TABLE %s', s.copy::regclass, s.late::regclass);
   -- Not before: see shadow_copy_is_ours.
   SELECT relowner::regrole::text INTO owner FROM pg_class WHERE oid = part;
