@@ -172,6 +172,8 @@ std::vector<crds::Condition> MakeConditions(const Outcome& outcome, const crds::
     if (outcome.resolved.partitioning->compression.has_value()) {
       sayings.emplace_back("Compressed", SayCompressed(outcome));
     }
+  } else if (std::optional<Saying> ends = SayPartitionsEnd(outcome); ends.has_value()) {
+    sayings.emplace_back("Partitioned", *ends);
   }
   return DateConditions(std::move(sayings), pass, status, before);
 }

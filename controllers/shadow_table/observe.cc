@@ -56,7 +56,7 @@ void NoteTrouble(const Error& error, Seen& seen) {
 }
 
 // What is known of the partitions of histories, and of the auditEvents table.
-Status LookAtPartitions(postgres::Connection& connection, const Resolved& resolved, bool deleting, Seen& seen,
+Status LookAtPartitions(postgres::Connection& connection, const Resolved& resolved, bool ending, Seen& seen,
                         Deadline deadline) {
   const Partitioning wanted = resolved.partitioning.value_or(Partitioning());
   std::vector<std::string> names;
@@ -77,9 +77,8 @@ Status LookAtPartitions(postgres::Connection& connection, const Resolved& resolv
     table.needs_ahead = parted && shadow::NeedsAhead(table.state, spec, now);
     table.bound_near = table.state.stage == shadow::PartitionStage::kMarked && table.state.upper.has_value() &&
                        *table.state.upper < now + kBoundMargin;
-    if (!deleting &&
-        ((plain && table.state.rows >= wanted.rows) || table.state.stage == shadow::PartitionStage::kOther ||
-         table.state.stage == shadow::PartitionStage::kMissing)) {
+    if (!ending && ((plain && table.state.rows >= wanted.rows) || table.state.stage == shadow::PartitionStage::kOther ||
+                    table.state.stage == shadow::PartitionStage::kMissing)) {
       PGTIER_ASSIGN_OR_RETURN(table.findings, shadow::PartitionFindings(connection, spec, deadline));
       if (plain && spec.engine != shadow::PartitionEngine::kNative) {
         PGTIER_ASSIGN_OR_RETURN(table.hypertable_findings, shadow::HypertableFindings(connection, spec, deadline));
@@ -112,9 +111,12 @@ Status AskDatabase(const crds::ShadowTablePolicy& policy, const Resolved& resolv
     PGTIER_ASSIGN_OR_RETURN(state, shadow::Inspect(connection, spec, patience));
   }
   seen.state = std::move(state);
-  if ((resolved.partitioning.has_value() || policy.meta.deleting) && IsInstalled(*seen.state, spec)) {
-    // Whatever is wrong with them, the tables' changes are kept. A policy that goes may have asked for them before.
-    Status looked = LookAtPartitions(connection, resolved, policy.meta.deleting, seen, patience);
+  // A policy that goes, or asks for none any more, may have asked for them before.
+  const bool ending = policy.meta.deleting || !resolved.partitioning.has_value();
+  const bool had = policy.meta.deleting || crds::FindCondition(policy.status.conditions, "Partitioned") != nullptr;
+  if ((had || resolved.partitioning.has_value()) && IsInstalled(*seen.state, spec)) {
+    // Whatever is wrong with them, the tables' changes are kept.
+    Status looked = LookAtPartitions(connection, resolved, ending, seen, patience);
     if (!looked.has_value()) seen.partitions_error = looked.error().message;
   }
   if (policy.meta.deleting) return {};

@@ -40,12 +40,16 @@ std::string MigrationName(const std::string& policy, const std::string& does, co
          Sha256Hex(policy + "\n" + does + "\n" + table).substr(0, kNameHash);
 }
 
+// Something stands half done in the database.
+bool IsBegun(const PartitionSeen& table) {
+  const shadow::PartitionState& state = table.state;
+  return state.stage == PartitionStage::kMarked || state.stage == PartitionStage::kCopying ||
+         (state.stage == PartitionStage::kHypertable && state.managed && state.unfinished);
+}
+
 // A migration has something to do: to begin, or to bring to its end what was begun.
 bool IsDue(const PartitionSeen& table, const Partitioning& wanted) {
-  const shadow::PartitionState& state = table.state;
-  if (state.stage == PartitionStage::kMarked || state.stage == PartitionStage::kCopying) return true;
-  if (state.stage == PartitionStage::kHypertable) return state.managed && state.unfinished;
-  return state.stage == PartitionStage::kPlain && state.rows >= wanted.rows;
+  return IsBegun(table) || (table.state.stage == PartitionStage::kPlain && table.state.rows >= wanted.rows);
 }
 
 // Of a table that is due. What was begun goes on as it was, unless the other engine is asked for by its name.
@@ -80,6 +84,29 @@ const Json* MigrationOf(const crds::ShadowTablePolicy& policy, const Seen& seen,
 }
 
 bool IsComplete(const Json& migration) { return MigrationCondition(migration, "Complete", "status") == "True"; }
+
+// Of a policy that asks for no partitions any more: the migration that is under way; null: none.
+const Json* Unwanted(const crds::ShadowTablePolicy& policy, const Seen& seen, const PartitionSeen& table) {
+  const Json* migration = MigrationOf(policy, seen, table);
+  return migration == nullptr || IsComplete(*migration) ? nullptr : migration;
+}
+
+// What nobody finishes would cost each row that comes, or refuse rows one day. What has partitions keeps them, and a
+// past that is being split, or chunks that are compressed, are brought to their end.
+void TakeBack(const crds::ShadowTablePolicy& policy, const Seen& seen, Plan& plan) {
+  for (const PartitionSeen& table : seen.partitions) {
+    // It first: it would begin anew.
+    if (const Json* migration = Unwanted(policy, seen, table);
+        migration != nullptr && !kube::At(*migration, {"metadata"}).contains("deletionTimestamp")) {
+      plan.actions.emplace_back(
+          DeleteObject{kSqlMigrations, kube::KeyOf(*migration).name, kube::StringAt(*migration, {"metadata", "uid"})});
+    }
+    if (!IsBegun(table)) continue;
+    shadow::PartitionSpec spec;
+    spec.table = table.table;
+    plan.actions.emplace_back(ForgetPartitionBound{spec});
+  }
+}
 
 std::string InWords(int64_t rows) { return "about " + std::to_string(rows) + " rows"; }
 
@@ -153,7 +180,8 @@ Json RenderMigration(const crds::ShadowTablePolicy& policy, const std::string& n
 }
 
 void PlanPartitions(const PlanContext& context, const Seen& seen, Plan& plan) {
-  if (!context.resolved.partitioning.has_value() || !seen.partitions_error.empty()) return;
+  if (!context.resolved.partitioning.has_value()) return TakeBack(context.policy, seen, plan);
+  if (!seen.partitions_error.empty()) return;
   const Partitioning& wanted = *context.resolved.partitioning;
   bool busy = false;
   for (const PartitionSeen& table : seen.partitions) {
@@ -204,9 +232,7 @@ void PlanPartitionsEnd(const Seen& seen, Plan& plan) {
     plan.actions.emplace_back(DeleteObject{kSqlMigrations, key.second, kube::StringAt(object, {"metadata", "uid"})});
   }
   for (const PartitionSeen& table : seen.partitions) {
-    const shadow::PartitionState& state = table.state;
-    bool left = state.stage == PartitionStage::kHypertable && state.managed && state.unfinished;
-    if (!left && state.stage != PartitionStage::kMarked && state.stage != PartitionStage::kCopying) continue;
+    if (!IsBegun(table)) continue;
     shadow::PartitionSpec spec;
     spec.table = table.table;
     plan.actions.emplace_back(ForgetPartitionBound{spec});
@@ -263,6 +289,21 @@ struct Tally {
 };
 
 }  // namespace
+
+std::optional<Saying> SayPartitionsEnd(const Outcome& outcome) {
+  const Seen& seen = outcome.seen;
+  if (!seen.partitions_error.empty()) return Saying{kUnknown, "PartitionsUnknown", seen.partitions_error};
+  // Nobody could look: it is looked at as long as it is said.
+  const crds::Condition* before = crds::FindCondition(outcome.policy.status.conditions, "Partitioned");
+  if (!seen.state.has_value() && before != nullptr) return Saying{before->status, before->reason, before->message};
+  std::vector<std::string> begun;
+  for (const PartitionSeen& table : seen.partitions) {
+    if (IsBegun(table) || Unwanted(outcome.policy, seen, table) != nullptr) begun.push_back(Plain(table.table));
+  }
+  if (begun.empty()) return std::nullopt;
+  return Saying{kFalse, "TakenBack",
+                "partitioning is not asked for any more, and what was begun is taken back: " + Join(begun)};
+}
 
 Saying SayPartitioned(const Outcome& outcome) {
   const Partitioning& wanted = *outcome.resolved.partitioning;

@@ -40,7 +40,9 @@ void PlanPartitionsEnd(const Seen& seen, Plan& plan);
 
 // Whether rows of one of the tables will find no partition within a period; the words for condition Degraded, or empty.
 std::string PartitionsRunOut(const Outcome& outcome);
-// Condition Partitioned. Only for a policy that asks for partitions.
+// Condition Partitioned of a policy that asks for no partitions (any more), while something of them is under way.
+std::optional<Saying> SayPartitionsEnd(const Outcome& outcome);
+// The same of one that does.
 Saying SayPartitioned(const Outcome& outcome);
 // Condition Compressed. Only for a policy that asks for compression.
 Saying SayCompressed(const Outcome& outcome);

@@ -162,6 +162,30 @@ TEST(ShadowPartitions, ABoundThatNobodyFinishesIsTakenBack) {
   EXPECT_EQ(done[1], "forget the bound of public.customers_history");
 }
 
+TEST(ShadowPartitions, WhatIsNotAskedForAnyMoreIsTakenBack) {
+  Scene scene = AtRest(Asking(), 5000, 5000);
+  EXPECT_THAT(scene.Pass(), ElementsAre("apply SqlMigration audit-partition-customers-history"));
+  scene.seen.partitions[0].state.stage = PartitionStage::kCopying;
+  MakeParts(scene, 1, 2 * kWeek);
+  scene.seen.partitions[1].needs_ahead = true;
+  scene.policy.spec.partitioning.reset();
+  // While the database does not answer it is not forgotten.
+  Seen unseen;
+  std::swap(unseen, scene.seen);
+  unseen.objects.swap(scene.seen.objects);
+  EXPECT_THAT(scene.Pass(), IsEmpty());
+  EXPECT_EQ(scene.ConditionOf("Partitioned").reason, "Partitioning");
+  unseen.objects.swap(scene.seen.objects);
+  std::swap(unseen, scene.seen);
+  EXPECT_THAT(scene.Pass(), ElementsAre("delete SqlMigration audit-partition-customers-history",
+                                        "forget the bound of public.customers_history"));
+  EXPECT_EQ(scene.ConditionOf("Partitioned").reason, "TakenBack");
+  EXPECT_THAT(scene.ConditionOf("Partitioned").message, HasSubstr("customers_history"));
+  scene.seen.partitions[0].state.stage = PartitionStage::kPlain;
+  EXPECT_THAT(scene.Pass(), IsEmpty());
+  EXPECT_EQ(scene.ConditionOf("Partitioned").reason, "");
+}
+
 // A hypertable that pgtier made, of that many chunks.
 void MakeChunks(Scene& scene, size_t table, int chunks) {
   shadow::PartitionState& state = scene.seen.partitions[table].state;
