@@ -140,7 +140,8 @@ Status Application::End(postgres::Connection& connection, int64_t transaction) {
     return MakeError(Code::kAborted, "rolled back");
   }
   if (!options_.prepare || Roll(8) != 0) return Execute(connection, "COMMIT");
-  const std::string name = "'" + database_ + " " + std::to_string(number_) + " " + std::to_string(transaction) + "'";
+  const std::string name =
+      "'" + server_.database + " " + std::to_string(number_) + " " + std::to_string(transaction) + "'";
   PGTIER_RETURN_IF_ERROR(Execute(connection, "PREPARE TRANSACTION " + name));
   Rest(options_.patience_ms / 3);
   const bool commit = Roll(5) != 0;
@@ -177,7 +178,7 @@ Status Application::Transaction(postgres::Connection& connection) {
 // Prepared transactions outlive their client: one that comes back ends those that it left.
 void Application::Resolve(postgres::Connection& connection) const {
   auto left = connection.Query("SELECT format('COMMIT PREPARED %L', gid) FROM pg_prepared_xacts WHERE gid LIKE $1",
-                               {database_ + " " + std::to_string(number_) + " %"}, Patience());
+                               {server_.database + " " + std::to_string(number_) + " %"}, Patience());
   if (!left.has_value()) return;
   for (const auto& row : *left) std::ignore = Execute(connection, std::string(*row.Text(0)));
 }
@@ -185,14 +186,14 @@ void Application::Resolve(postgres::Connection& connection) const {
 void Application::Run(const std::atomic<bool>& stop) {
   const MonoTime began = std::chrono::steady_clock::now();
   while (!stop) {
-    auto connection = server_.Connect(database_);
+    auto connection = postgres::Connection::Open(server_, Deadline::After(std::chrono::seconds(10)));
     if (connection.has_value() && options_.prepare) Resolve(*connection);
     while (!stop && connection.has_value() && connection->Usable()) {
       if (!Transaction(*connection).has_value()) ++ledger_.failures;
       // Slower and slower: where the machine is busy with others a seed takes longer, and shall not do more.
       const auto past = std::chrono::steady_clock::now() - began;
-      Rest(options_.pause_ms +
-           static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(past).count() / 10));
+      const auto slower = std::chrono::duration_cast<std::chrono::milliseconds>(past).count() / 10;
+      Rest(options_.pause_ms + (options_.tires ? static_cast<int>(slower) : 0));
     }
     if (!stop && !connection.has_value()) Rest(50);
   }

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/integration/postgres/local_server.h"
+#include "lib/postgres/connection.h"
 
 namespace pgtier::testing {
 
@@ -46,15 +46,15 @@ struct ApplicationOptions {
   bool prepare = false;   // the server takes prepared transactions
   int pause_ms = 200;     // at most, between transactions
   int patience_ms = 300;  // for which a long transaction rests at most
+  bool tires = true;      // works slower and slower
 };
 
-// One client: random transactions until `stop`, over lost connections too.
+// One client: random transactions until `stop`, over lost connections too. `server`: where the tables are, and as who;
+// `number`: no other client's.
 class Application {
  public:
-  Application(const LocalPostgres& server, std::string database, Ledger& ledger, unsigned seed, int number,
-              ApplicationOptions options)
-      : server_(server),
-        database_(std::move(database)),
+  Application(postgres::ConnectOptions server, Ledger& ledger, unsigned seed, int number, ApplicationOptions options)
+      : server_(std::move(server)),
         ledger_(ledger),
         random_(seed),
         number_(number),
@@ -81,8 +81,7 @@ class Application {
   int Roll(int below) { return std::uniform_int_distribution<int>(0, below - 1)(random_); }
   void Rest(int most_ms);
 
-  const LocalPostgres& server_;
-  std::string database_;
+  const postgres::ConnectOptions server_;
   Ledger& ledger_;
   std::mt19937 random_;
   int number_;

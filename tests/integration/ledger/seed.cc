@@ -1,12 +1,11 @@
 #include "tests/integration/ledger/seed.h"
 
-#include <algorithm>
 #include <functional>
 #include <optional>
-#include <set>
 #include <stdexcept>
 
 #include "tests/integration/ledger/application.h"
+#include "tests/integration/ledger/compare.h"
 #include "tests/integration/ledger/trouble.h"
 
 namespace pgtier::testing {
@@ -77,7 +76,8 @@ class Seed {
     stop_ = calm_ = false;
     for (int i = 0; i < (many ? kManyWriters : kWriters); ++i) {
       writers_.emplace_back([this, i, options] {
-        Application(server_, database_, ledger_, seed_ * 1000 + static_cast<unsigned>(i), i + 1, options).Run(stop_);
+        Application(server_.Options(database_), ledger_, seed_ * 1000 + static_cast<unsigned>(i), i + 1, options)
+            .Run(stop_);
       });
     }
     if (seed_ % kColumnsEvery == 0) writers_.emplace_back([this] { ChangeColumns(); });
@@ -152,56 +152,12 @@ class Seed {
   }
 
   void Compare() {
-    // What the server acknowledged is committed; of what it did not, the database knows.
-    std::set<std::string> committed;
-    if (!ledger_.unknown.empty()) {
-      for (std::string& id : Rows("SELECT id FROM commits")) committed.insert(std::move(id));
-    }
-    for (auto& [number, events] : ledger_.unknown) {
-      if (!committed.contains(std::to_string(number))) continue;
-      ledger_.events.insert(ledger_.events.end(), events.begin(), events.end());
-    }
-    std::vector<std::string> history;
-    for (const char* table : kLedgerTables) {
-      const std::string name = std::string(table) + "_history";
-      auto lines =
-          Rows(std::string("SELECT '") + table + "', operation, id, uid, ver, old_id, old_ver, actor FROM " + name);
-      history.insert(history.end(), lines.begin(), lines.end());
-      // In the order of (epoch, position) each change of a row follows the one before.
-      Expect("changes of " + name + " that are out of order",
-             "SELECT count(*) FROM (SELECT ver, operation, lag(ver) OVER w AS before FROM " + name +
-                 " WINDOW w AS (PARTITION BY uid ORDER BY epoch, position)) AS h"
-                 " WHERE before IS NOT NULL AND ver <> before + (operation <> 'DELETE')::int",
-             "0");
-      Expect("positions of " + name + " that are there twice",
-             "SELECT count(*) - count(DISTINCT position) FROM " + name, "0");
-    }
-    std::sort(history.begin(), history.end());
-    std::sort(ledger_.events.begin(), ledger_.events.end());
-    rows_ = history.size();
-    const std::string lost = Difference(ledger_.events, history), more = Difference(history, ledger_.events);
-    if (!lost.empty()) Fail("the application did, and no history has, " + lost);
-    if (!more.empty()) Fail("a history has, and the application never did, " + more);
+    const Comparison found = Compared(ledger_, [this](const std::string& sql) { return Rows(sql); });
+    rows_ = found.rows;
+    of_cdc_ = found.of_cdc;
+    failures_ += found.failures;
     Expect("dead letters", "SELECT count(*) FROM pgtier.shadow_dead_letters", "0");
-    // Each tier has had its part of it.
-    std::string of_cdc;
-    for (const char* table : kLedgerTables) {
-      of_cdc += (of_cdc.empty() ? "SELECT " : " + ");
-      of_cdc += std::string("(SELECT count(*) FROM ") + table + "_history WHERE epoch = 2)";
-    }
-    of_cdc_ = Rows(of_cdc).at(0);
-    if (of_cdc_ == "0") Fail("nothing was written in cdc");
     if (!failures_.empty()) throw std::runtime_error(failures_);
-  }
-
-  // Lines of one that the other lacks, as a multiset; the first few. Empty: none.
-  static std::string Difference(const std::vector<std::string>& one, const std::vector<std::string>& other) {
-    std::vector<std::string> lacks;
-    std::set_difference(one.begin(), one.end(), other.begin(), other.end(), std::back_inserter(lacks));
-    if (lacks.empty()) return "";
-    std::string text = std::to_string(lacks.size());
-    for (size_t i = 0; i < std::min<size_t>(8, lacks.size()); ++i) text += "\n  " + lacks[i];
-    return text;
   }
 
   // Leaves nothing behind on the server.

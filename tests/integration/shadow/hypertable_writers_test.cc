@@ -48,7 +48,7 @@ TEST_F(HypertableWritersTest, WritersGoOnInTriggersAndNotify) {
   std::vector<std::jthread> writers;
   for (unsigned i = 0; i < 6; ++i) {
     writers.emplace_back(
-        [&, i] { Application(server(), database(), ledger, 200 + i, static_cast<int>(i) + 1, {}).Run(stop); });
+        [&, i] { Application(server().Options(database()), ledger, 200 + i, static_cast<int>(i) + 1, {}).Run(stop); });
   }
   const std::unique_ptr<std::atomic<bool>, void (*)(std::atomic<bool>*)> ends(&stop, [](auto* flag) { *flag = true; });
   StallProbe probe(server(), database(), "probes");

@@ -57,8 +57,9 @@ TEST_F(PartitionTest, WritersGoOnInTriggersAndNotify) {
   std::atomic<bool> stop = false;
   std::vector<std::jthread> writers;
   for (unsigned i = 0; i < 6; ++i) {
-    writers.emplace_back(
-        [&, i] { testing::Application(server(), database(), ledger, 100 + i, static_cast<int>(i) + 1, {}).Run(stop); });
+    writers.emplace_back([&, i] {
+      testing::Application(server().Options(database()), ledger, 100 + i, static_cast<int>(i) + 1, {}).Run(stop);
+    });
   }
   const std::unique_ptr<std::atomic<bool>, void (*)(std::atomic<bool>*)> ends(&stop, [](auto* flag) { *flag = true; });
   testing::StallProbe probe(server(), database(), "probes");
