@@ -1,5 +1,6 @@
-// Shadow tables on pods, under writes that never cease: installed, up to the worker and back by a measured number. At
-// the end the histories hold what the application did, no row more and none less.
+// Shadow tables on pods, under writes that never cease: installed, up to the worker and back by a measured number; then
+// a hypertable, and rows in notifications. At the end the histories hold what the application did, no row more and none
+// less.
 #include <gmock/gmock.h>
 
 #include <thread>
@@ -73,6 +74,26 @@ class ShadowTest : public ClusterTest {
       if (condition["type"] == "Ready") return condition["status"] == "True";
     }
     return false;
+  }
+  // "True (Reason): message"; empty: it has no such condition.
+  std::string Says(const std::string& type) {
+    for (const Json& condition : Shadow().value(Json::json_pointer("/status/conditions"), Json::array())) {
+      if (condition["type"] != type) continue;
+      return condition["status"].get<std::string>() + " (" + condition["reason"].get<std::string>() +
+             "): " + condition["message"].get<std::string>();
+    }
+    return "";
+  }
+  // A worker's series, 0 where there is none yet.
+  double OfWorker(const std::string& series) {
+    const std::string pod = Kubectl(
+        {"get", "pods", "-n", ns(), "-l", "pgtier.dev/worker=notify", "-o", "jsonpath={.items[0].metadata.name}"}, "",
+        true);
+    const std::string text =
+        "\n" +
+        Kubectl({"get", "--raw", "/api/v1/namespaces/" + ns() + "/pods/" + pod + ":8080/proxy/metrics"}, "", true);
+    const size_t at = text.find("\n" + series + " ");
+    return at == std::string::npos ? 0 : std::stod(text.substr(at + series.size() + 2));
   }
 
   void StartWriters() {
@@ -156,6 +177,29 @@ TEST_F(ShadowTest, ClimbsAndComesBackUnderWritesWithoutLosingOrDoublingARow) {
   ASSERT_TRUE(WaitForShadowTier("triggers"));
   EXPECT_EQ(Number("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'audit'"), 0);
   EXPECT_EQ(Kubectl({"get", "pods", "-n", ns(), "-l", "pgtier.dev/shadow-policy=audit", "-o", "name"}), "");
+
+  Json changed = Audit();
+  changed["spec"]["partitioning"] = {{"rows", 100}};
+  changed["spec"]["tiers"][1]["delivery"] = "Payload";
+  Apply(changed);
+  ASSERT_TRUE(Eventually("the history is a hypertable", seconds(120), [&] {
+    return Says("Partitioned").starts_with("True (AsSpecified)");
+  })) << Says("Partitioned");
+  EXPECT_EQ(Number("SELECT count(*) FROM timescaledb_information.hypertables WHERE hypertable_name ="
+                   " 'customers_history'"),
+            1);
+  std::printf("Partitioned: %s\n%s\n", Says("Partitioned").c_str(), Kubectl({"get", "sqlm", "-n", ns()}).c_str());
+  EXPECT_EQ(Says("Lossless"), "") << "no row travels yet";
+  QueryInside("app-1", "UPDATE pressure SET value = 11");
+  ASSERT_TRUE(WaitForShadowTier("notify"));
+  EXPECT_TRUE(Eventually("rows come in notifications", seconds(60),
+                         [&] { return OfWorker("pgtier_shadow_payloads_total") > 100; }));
+  EXPECT_THAT(Says("Lossless"), testing::StartsWith("False (PayloadDelivery)"));
+  std::printf("Lossless: %s\n%s\n", Says("Lossless").c_str(), Kubectl({"get", "shadowtables", "-n", ns()}).c_str());
+  QueryInside("app-1", "UPDATE pressure SET value = 0");
+  ASSERT_TRUE(WaitForShadowTier("triggers"));
+  EXPECT_TRUE(Eventually("no row travels any more", seconds(60), [&] { return Says("Lossless").empty(); }))
+      << Says("Lossless");
   StopWriters();
   int64_t changes = Number("SELECT sum(changes) FROM written");
   EXPECT_GT(changes, 1000);
