@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "lib/http/client.h"
-#include "tests/integration/kube/child_process.h"
+#include "tests/support/child_process.h"
 
 namespace pgtier::bench {
 

@@ -26,7 +26,6 @@ namespace pgtier::bench {
 namespace {
 
 using shadow::Tier;
-using testing::WorkerProcess;
 using Clock = std::chrono::steady_clock;
 
 Deadline Long() { return Deadline::After(std::chrono::minutes(20)); }
@@ -261,7 +260,7 @@ class Bench {
         " (name, amount) SELECT 'customer of the bench', n FROM generate_series(1, 100) AS n; COMMIT; END LOOP; END "
         "$$");
   }
-  std::unique_ptr<WorkerProcess> Worker(const std::string& mode, const std::string& interval = "100ms") {
+  std::unique_ptr<test::ChildProcess> Worker(const std::string& mode, const std::string& interval = "100ms") {
     auto options = server_->Options();
     options.user = mode == "cdc" ? shadow::kCdcRole : shadow::kNotifyRole;
     files_.Write(mode + ".json",
@@ -269,9 +268,9 @@ class Bench {
                                        R"(, "slot": "bench", "publication": "pgtier_bench", "batch": {"rows": 1000,)"
                                        R"( "interval": ")" +
                                            interval + R"("})"));
-    return std::make_unique<WorkerProcess>(files_.path() + "/" + mode + ".json", files_.path() + "/log");
+    return testing::StartWorker(files_.path() + "/" + mode + ".json", files_.path() + "/log");
   }
-  static double PeakMib(const WorkerProcess& worker) {
+  static double PeakMib(const test::ChildProcess& worker) {
     std::ifstream status("/proc/" + std::to_string(worker.pid()) + "/status");
     for (std::string line; std::getline(status, line);) {
       if (line.starts_with("VmHWM:")) return std::atof(line.c_str() + 6) / 1024;

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "lib/kube/client.h"
-#include "tests/integration/kube/child_process.h"
+#include "tests/support/child_process.h"
 
 namespace pgtier::test {
 

@@ -51,8 +51,8 @@ void Trouble::Calm() {
   while (!rested_) std::this_thread::sleep_for(std::chrono::milliseconds(5));
 }
 
-std::unique_ptr<WorkerProcess> Trouble::Start(const std::string& mode) {
-  return std::make_unique<WorkerProcess>(folder_.path() + "/" + mode + "/worker.json", folder_.path() + "/log");
+std::unique_ptr<test::ChildProcess> Trouble::Start(const std::string& mode) {
+  return StartWorker(folder_.path() + "/" + mode + "/worker.json", folder_.path() + "/log");
 }
 
 void Trouble::Rest(int least_ms, int most_ms) {
@@ -129,7 +129,7 @@ void Trouble::Once() {
     case 0:
     case 1:
     case 2:
-      of_notify->Kill();
+      of_notify->Stop(SIGKILL);
       Rest(0, 50);
       of_notify = Start("notify");
       return Count("kill -9 of a notify worker");
@@ -137,7 +137,7 @@ void Trouble::Once() {
     case 4:
     case 5:
       if (cdc_ == nullptr) return;
-      cdc_->Kill();
+      cdc_->Stop(SIGKILL);
       Rest(0, 50);
       cdc_ = Start("cdc");
       return Count("kill -9 of the cdc worker");

@@ -40,7 +40,7 @@ class Trouble {
   void Run();
   void Once();
   void OneServer(int what);
-  std::unique_ptr<WorkerProcess> Start(const std::string& mode);
+  std::unique_ptr<test::ChildProcess> Start(const std::string& mode);
   void Rest(int least_ms, int most_ms);
   // A process of the server: 0 when there is none.
   int Backend(const std::string& condition);
@@ -58,8 +58,8 @@ class Trouble {
   std::atomic<bool> wanted_ = false, calm_ = false, rested_ = false, over_ = false;
   std::atomic<int> changed_ = 0;
   bool crashed_ = false;
-  std::vector<std::unique_ptr<WorkerProcess>> notify_;
-  std::unique_ptr<WorkerProcess> cdc_, second_;
+  std::vector<std::unique_ptr<test::ChildProcess>> notify_;
+  std::unique_ptr<test::ChildProcess> cdc_, second_;
   // Of this thread are the workers: they die with it.
   std::jthread thread_;
 };

@@ -7,8 +7,8 @@
 
 #include "migrations/ledger.h"
 #include "migrations/runner.h"
-#include "tests/integration/migrations/migrate_process.h"
 #include "tests/integration/postgres/shared_server.h"
+#include "tests/support/child_process.h"
 
 namespace pgtier::testing {
 namespace {
@@ -19,6 +19,7 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 
 constexpr char kMigration[] = "data/widen";
+constexpr std::chrono::seconds kLongest{120};
 
 class Migrate : public WithServer {
  protected:
@@ -68,12 +69,10 @@ class Migrate : public WithServer {
     folder_.Write("migration.json", config.dump());
     return folder_.path() + "/migration.json";
   }
-  int Migration(const Json& steps, const Json& more = Json::object()) {
-    MigrateProcess process(Write(steps, more), folder_.path() + "/log");
-    return process.Wait();
-  }
-  std::unique_ptr<MigrateProcess> Start(const Json& steps, const Json& more = Json::object()) {
-    return std::make_unique<MigrateProcess>(Write(steps, more), folder_.path() + "/log");
+  int Migration(const Json& steps, const Json& more = Json::object()) { return Start(steps, more)->Wait(kLongest); }
+  std::unique_ptr<test::ChildProcess> Start(const Json& steps, const Json& more = Json::object()) {
+    return std::make_unique<test::ChildProcess>(
+        std::vector<std::string>{PGTIER_MIGRATE_PROGRAM, "--config", Write(steps, more)}, folder_.path() + "/log");
   }
   migrations::Entry EntryOf(const std::string& step) {
     auto entries = migrations::ReadLedger(*connection_, kMigration, Soon());
@@ -126,7 +125,7 @@ TEST_F(Migrate, KilledInABackfillUnderWritersItVisitsEveryRowOnce) {
     std::string before = std::to_string(EntryOf("add").progress.finished);
     auto process = Start(steps);
     ASSERT_TRUE(Becomes("SELECT coalesce((SELECT done > " + before + " + 1000 FROM pgtier.migrations), false)", "t"));
-    process->Kill();
+    process->Stop(SIGKILL);
   }
   EXPECT_EQ(EntryOf("add").state, migrations::State::kRunning);
   ASSERT_EQ(Migration(steps), migrations::kExitDone) << folder_.Read("log");
@@ -157,8 +156,8 @@ TEST_F(Migrate, ToldToStopItEndsTheBatchAndGoesOnLater) {
       R"j([{"name": "add", "backfill": {"table": "t", "set": "n = n + 1", "batchRows": 10, "pause": "5ms"}}])j");
   auto process = Start(steps);
   ASSERT_TRUE(Becomes("SELECT coalesce((SELECT done > 50 FROM pgtier.migrations), false)", "t"));
-  process->Terminate();
-  EXPECT_EQ(process->Wait(), migrations::kExitStopped);
+  process->Signal(SIGTERM);
+  EXPECT_EQ(process->Wait(kLongest), migrations::kExitStopped);
   int64_t done = EntryOf("add").progress.finished;
   EXPECT_LT(done, 5000);
   EXPECT_EQ(Ask("SELECT count(*) FROM t WHERE n = 1"), std::to_string(done));
@@ -183,7 +182,7 @@ TEST_F(Migrate, NamesWhoHoldsTheLockAndWaitsWithoutHoldingUpOthers) {
   // Whoever comes after the migration is held up for no longer than its lock timeout.
   EXPECT_EQ(Ask("SELECT count(*) FROM t"), "0");
   ASSERT_TRUE(holder.Execute("COMMIT", Soon()).has_value());
-  EXPECT_EQ(process->Wait(), migrations::kExitDone);
+  EXPECT_EQ(process->Wait(kLongest), migrations::kExitDone);
   EXPECT_EQ(EntryOf("column").progress.message, "");
 }
 
@@ -254,12 +253,12 @@ TEST_F(Migrate, AnInvalidIndexIsBuiltAgain) {
       Becomes("SELECT message LIKE 'LockHeld: step index waits, without holding anybody up, for process%' FROM"
               " pgtier.migrations",
               "t"));
-  process->Kill();
+  process->Stop(SIGKILL);
   process = Start(steps);
   // The server of the one that was killed still waits; it must find out.
   SleepFor(std::chrono::seconds(1), {});
   ASSERT_TRUE(holder.Execute("COMMIT", Soon()).has_value());
-  EXPECT_EQ(process->Wait(), migrations::kExitDone) << folder_.Read("log");
+  EXPECT_EQ(process->Wait(kLongest), migrations::kExitDone) << folder_.Read("log");
   EXPECT_EQ(Ask("SELECT indisvalid FROM pg_index WHERE indexrelid = 't_id'::regclass"), "t");
   EXPECT_EQ(Ask("SELECT count(*) FROM pg_class WHERE relname LIKE 't_id%'"), "1");
 }
@@ -284,7 +283,7 @@ TEST_F(Migrate, WaitsForASlotThatKeepsTooMuch) {
               " pgtier.migrations), false)",
               "t"));
   Run("SELECT pg_drop_replication_slot('migrate_slow')");
-  EXPECT_EQ(process->Wait(), migrations::kExitDone);
+  EXPECT_EQ(process->Wait(kLongest), migrations::kExitDone);
 }
 
 TEST_F(Migrate, GoesOnAfterTheServerDropsItsSession) {
@@ -296,7 +295,7 @@ TEST_F(Migrate, GoesOnAfterTheServerDropsItsSession) {
     ASSERT_TRUE(Becomes("SELECT coalesce((SELECT done > " + before + " + 100 FROM pgtier.migrations), false)", "t"));
     Run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pgtier-migrate'");
   }
-  EXPECT_EQ(process->Wait(), migrations::kExitDone) << folder_.Read("log");
+  EXPECT_EQ(process->Wait(kLongest), migrations::kExitDone) << folder_.Read("log");
   EXPECT_EQ(Ask("SELECT count(*) FROM t WHERE n = 1"), "3000");
 }
 

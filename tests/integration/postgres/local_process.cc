@@ -1,7 +1,5 @@
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,7 +12,6 @@
 #include <thread>
 
 #include "tests/integration/postgres/local_server.h"
-#include "tests/integration/postgres/local_server_internal.h"
 
 namespace pgtier::testing {
 namespace {
@@ -53,21 +50,6 @@ std::string WhyNoServers() {
   if (Rootfs().empty() && WantsFifteen()) return "there is no PostgreSQL 15: testbed/rootfs.sh 15 makes it";
   if (Rootfs().empty()) return "testbed/rootfs.sh 17 made no root file system";
   return "";
-}
-
-int FreePort() {
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  int port = 0;
-  if (bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
-      getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0) {
-    port = ntohs(address.sin_port);
-  }
-  close(fd);
-  return port;
 }
 
 ServerFolder::ServerFolder() : path_("/tmp/pgtier-server-XXXXXX") {

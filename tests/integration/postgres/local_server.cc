@@ -5,7 +5,7 @@
 #include <thread>
 
 #include "lib/poolers/pgbouncer_admin.h"
-#include "tests/integration/postgres/local_server_internal.h"
+#include "tests/support/child_process.h"
 
 namespace pgtier::testing {
 namespace {
@@ -87,7 +87,7 @@ Status LocalPostgres::Configure(const PostgresOptions& options) {
   address_ = options.address;
   Status started;
   for (int attempt = 0; attempt < kStartTries; ++attempt) {
-    port_ = options.port == 0 ? FreePort() : options.port;
+    port_ = options.port == 0 ? test::FreePort() : options.port;
     folder_.Append("data/postgresql.conf", conf + "port = " + std::to_string(port_) + "\n");
     started = StartServer();
     if (started.has_value()) break;
@@ -142,7 +142,7 @@ Result<std::unique_ptr<LocalPgBouncer>> LocalPgBouncer::Start(poolers::PgBouncer
   pooler->folder_.Write("userlist.txt", userlist);
   Status started;
   for (int attempt = 0; attempt < kStartTries; ++attempt) {
-    pooler->port_ = FreePort();
+    pooler->port_ = test::FreePort();
     PGTIER_RETURN_IF_ERROR(pooler->WriteSettings(settings));
     PGTIER_RETURN_IF_ERROR(
         pooler->process_.Start(pooler->folder_, {"pgbouncer", pooler->folder_.path() + "/pgbouncer.ini"}, "log"));

@@ -8,7 +8,7 @@
 #include "lib/poolers/pgcat_admin.h"
 #include "lib/poolers/pgcat_config.h"
 #include "lib/postgres/catalogue.h"
-#include "tests/integration/kube/child_process.h"
+#include "tests/support/child_process.h"
 #include "tests/integration/postgres/clients.h"
 #include "tests/integration/postgres/pooler_test_base.h"
 

@@ -9,16 +9,17 @@
 #include "controllers/shadow_table/partitions.h"
 #include "crds/shadow_table_policy_codec.h"
 #include "shadow/shadow.h"
-#include "tests/integration/migrations/migrate_process.h"
 #include "tests/integration/postgres/shared_server.h"
 #include "tests/integration/shadow/partition_runs.h"
+#include "tests/support/child_process.h"
 
 namespace pgtier::testing {
 namespace {
 
 namespace table = controllers::shadow_table;
 
-constexpr int kRows = 4700;  // of the history, an hour apart: 28 weeks, 15 of which are old
+constexpr std::chrono::seconds kLongest{120};  // for pgtier-migrate to end
+constexpr int kRows = 4700;                    // of the history, an hour apart: 28 weeks, 15 of which are old
 
 // What of LocalPostgres the helpers use, of a server that somebody else has started.
 struct NamedServer {
@@ -140,8 +141,8 @@ class CommunityBuild : public ::testing::Test {
   int Compress() {
     int migrations = 0;
     for (Pass pass = Look(); !pass.steps.is_null() && migrations < 10; pass = Look()) {
-      MigrateProcess migrate(Config(pass.steps), folder_.path() + "/log");
-      EXPECT_EQ(migrate.Wait(), 0) << folder_.Read("log");
+      test::ChildProcess migrate({PGTIER_MIGRATE_PROGRAM, "--config", Config(pass.steps)}, folder_.path() + "/log");
+      EXPECT_EQ(migrate.Wait(kLongest), 0) << folder_.Read("log");
       ++migrations;
     }
     return migrations;
@@ -210,16 +211,16 @@ TEST_F(CommunityBuild, CompressesOldChunksWhileRowsComeAndWhoeverIsKilled) {
   {
     std::string config = Config(Look().steps);
     for (int i = 0; i < 3; ++i) {
-      MigrateProcess migrate(config, folder_.path() + "/log");
+      test::ChildProcess migrate({PGTIER_MIGRATE_PROGRAM, "--config", config}, folder_.path() + "/log");
       std::this_thread::sleep_for(std::chrono::milliseconds(250));
-      migrate.Kill();
+      migrate.Stop(SIGKILL);
       ++kills;
     }
     std::this_thread::sleep_for(std::chrono::seconds(2));
     killer.request_stop();
     killer.join();
-    MigrateProcess migrate(config, folder_.path() + "/log");
-    EXPECT_EQ(migrate.Wait(), 0) << folder_.Read("log");
+    test::ChildProcess migrate({PGTIER_MIGRATE_PROGRAM, "--config", config}, folder_.path() + "/log");
+    EXPECT_EQ(migrate.Wait(kLongest), 0) << folder_.Read("log");
   }
   EXPECT_GE(Compress(), 0);
   for (auto& client : clients) client.request_stop();
@@ -309,7 +310,7 @@ TEST_F(CommunityBuild, GoesOnAsAHistory) {
 TEST_F(CommunityBuild, WaitsForWhoReadsAndHoldsNobodyUpMeanwhile) {
   auto reader = Open();
   Run(reader, "BEGIN; SELECT count(*) FROM t_history");
-  MigrateProcess migrate(Config(Look().steps), folder_.path() + "/log");
+  test::ChildProcess migrate({PGTIER_MIGRATE_PROGRAM, "--config", Config(Look().steps)}, folder_.path() + "/log");
   auto other = Open();
   Duration longest = Duration::zero();
   const std::string said = "SELECT coalesce(max(message), '') FROM pgtier.migrations WHERE message LIKE 'LockHeld%'";
@@ -325,7 +326,7 @@ TEST_F(CommunityBuild, WaitsForWhoReadsAndHoldsNobodyUpMeanwhile) {
   EXPECT_TRUE(told) << folder_.Read("log");
   EXPECT_LT(longest, std::chrono::seconds(10));
   Run(reader, "COMMIT");
-  EXPECT_EQ(migrate.Wait(), 0) << folder_.Read("log");
+  EXPECT_EQ(migrate.Wait(kLongest), 0) << folder_.Read("log");
   EXPECT_THAT(Chunks(), ::testing::HasSubstr(" 0 wrong"));
   std::printf("the longest read beside it took %.0f ms\n", std::chrono::duration<double, std::milli>(longest).count());
 }
@@ -333,8 +334,8 @@ TEST_F(CommunityBuild, WaitsForWhoReadsAndHoldsNobodyUpMeanwhile) {
 TEST_F(CommunityBuild, SaysWhatStandsInTheWay) {
   Run("ALTER TABLE t_history ENABLE ROW LEVEL SECURITY");
   {
-    MigrateProcess migrate(Config(Look().steps), folder_.path() + "/log");
-    EXPECT_NE(migrate.Wait(), 0);
+    test::ChildProcess migrate({PGTIER_MIGRATE_PROGRAM, "--config", Config(Look().steps)}, folder_.path() + "/log");
+    EXPECT_NE(migrate.Wait(kLongest), 0);
   }
   EXPECT_THAT(Get("SELECT message FROM pgtier.migrations WHERE state = 'Failed'"),
               ::testing::HasSubstr("RowSecurity: public.t_history has row-level security"));

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "tests/integration/ledger/application.h"
-#include "tests/integration/migrations/migrate_process.h"
 #include "tests/integration/shadow/partition_runs.h"
 #include "tests/integration/shadow/shadow_fixture.h"
 #include "tests/integration/shadow/with_timescale.h"
@@ -71,7 +70,7 @@ TEST_F(HypertableWritersTest, WritersGoOnInTriggersAndNotify) {
   for (const char* table : {"customers", "positions"}) {
     convert(table, static_cast<unsigned>(kills) + 1);
   }
-  WorkerProcess worker(folder.path() + "/worker.json", folder.path() + "/log");
+  auto worker = StartWorker(folder.path() + "/worker.json", folder.path() + "/log");
   ASSERT_TRUE(shadow::SwapBodies(admin(), spec, shadow::Tier::kNotify, Soon()).has_value());
   for (const char* table : {"trades", "sessions"}) {
     convert(table, static_cast<unsigned>(kills) + 10);
@@ -145,8 +144,9 @@ TEST_F(HypertableWritersTest, ManyRowsComeWhileTheProgramMakesIt) {
       rows += 3000;
     }
   });
-  MigrateProcess migrate(folder.path() + "/migration.json", folder.path() + "/log");
-  EXPECT_EQ(migrate.Wait(), 0) << folder.Read("log");
+  test::ChildProcess migrate({PGTIER_MIGRATE_PROGRAM, "--config", folder.path() + "/migration.json"},
+                             folder.path() + "/log");
+  EXPECT_EQ(migrate.Wait(std::chrono::seconds(120)), 0) << folder.Read("log");
   int64_t meanwhile = rows;
   writer.request_stop();
   writer.join();

@@ -79,7 +79,7 @@ TEST_F(PartitionTest, WritersGoOnInTriggersAndNotify) {
   for (const char* table : {"customers", "subscriptions", "positions"}) {
     partition(std::string(table) + "_history", static_cast<unsigned>(kills) + 1);
   }
-  testing::WorkerProcess worker(folder.path() + "/worker.json", folder.path() + "/log");
+  auto worker = testing::StartWorker(folder.path() + "/worker.json", folder.path() + "/log");
   ASSERT_TRUE(shadow::SwapBodies(admin(), spec, shadow::Tier::kNotify, Soon()).has_value());
   for (const char* table : {"trades", "sessions", "passkeys"}) {
     partition(std::string(table) + "_history", static_cast<unsigned>(kills) + 10);

@@ -10,7 +10,7 @@ namespace {
 
 using shadow::Tier;
 using testing::Soon;
-using testing::WorkerProcess;
+using testing::Terminate;
 
 class Payload : public testing::WithWorker {
  protected:
@@ -37,14 +37,14 @@ class Payload : public testing::WithWorker {
     });
   }
   // A worker that listens, and triggers that send.
-  std::unique_ptr<WorkerProcess> Begin() {
+  std::unique_ptr<test::ChildProcess> Begin() {
     auto worker = StartWorker();
     AwaitListening();
     Deliver(true);
     return worker;
   }
-  void Signal(const WorkerProcess& worker, int signal) {
-    kill(worker.pid(), signal);
+  void Signal(const test::ChildProcess& worker, int signal) {
+    worker.Signal(signal);
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
   std::string Gaps() { return Read("SELECT count(*) FROM pgtier.shadow_gaps"); }
@@ -203,7 +203,7 @@ TEST_F(Payload, ChangesUnderLoadLoseNothing) {
     rest(50 * i);
     Deliver(true);
     rest(200);
-    EXPECT_EQ(worker->Terminate(), 0) << Log();
+    EXPECT_EQ(Terminate(*worker), 0) << Log();
     rest(50 * i);
     worker = StartWorker();
     AwaitListening();
@@ -232,7 +232,7 @@ TEST_F(Payload, WhatADeadWorkerHadNotWrittenIsMissingAndTheGapSaysSo) {
   for (int i = 11; i <= 20; ++i) Run("INSERT INTO t VALUES (" + std::to_string(i) + ", 0)");
   Run("INSERT INTO t VALUES (21, 0, repeat('x', 8000))");
   EXPECT_EQ(Read("SELECT id FROM pgtier.outbox_1"), "21\n") << "too large for a notification";
-  worker->Kill();
+  worker->Stop(SIGKILL);
   Await("the server misses it", [&] { return !Inspect(spec_).payload.listening; });
   std::string after = Read("SELECT clock_timestamp()");
   // Nobody listens: these wait in the outbox.
@@ -385,13 +385,13 @@ TEST_F(Payload, TheSecondWorkerListensWhenTheFirstIsGone) {
   });
   Run("INSERT INTO t VALUES (1, 0)");
   AwaitRows(1);
-  EXPECT_EQ(first->Terminate(), 0);
+  EXPECT_EQ(Terminate(*first), 0);
   AwaitListening();
   Run("INSERT INTO t VALUES (2, 0)");
   AwaitRows(2);
   EXPECT_EQ(Read("SELECT count(DISTINCT position) FROM t_history"), "2\n");
   EXPECT_EQ(Gaps(), "0\n") << Log();
-  EXPECT_EQ(second->Terminate(), 0);
+  EXPECT_EQ(Terminate(*second), 0);
 }
 
 }  // namespace

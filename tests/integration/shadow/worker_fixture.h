@@ -30,8 +30,8 @@ class WithWorker : public WithDatabase {
     options.user = "pgtier_shadow_notify";
     folder_.Write("worker.json", WorkerConfig(folder_, options, "notify", "data/audit", more));
   }
-  std::unique_ptr<WorkerProcess> StartWorker() {
-    return std::make_unique<WorkerProcess>(folder_.path() + "/worker.json", folder_.path() + "/log");
+  std::unique_ptr<test::ChildProcess> StartWorker() {
+    return testing::StartWorker(folder_.path() + "/worker.json", folder_.path() + "/log");
   }
   std::string Log() { return folder_.Read("log"); }
   void Await(const std::string& what, const std::function<bool()>& holds) {

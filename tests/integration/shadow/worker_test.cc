@@ -10,7 +10,7 @@ namespace {
 
 using shadow::Tier;
 using testing::Soon;
-using testing::WorkerProcess;
+using testing::Terminate;
 
 using Worker = testing::WithWorker;
 
@@ -33,7 +33,7 @@ TEST_F(Worker, MovesRowsSleepsAndIsWoken) {
   EXPECT_NE(metrics.find("pgtier_shadow_batch_rows_bucket{le=\"1000\"}"), std::string::npos);
   EXPECT_EQ(Page("/healthz"), "200 ok\n");
   EXPECT_EQ(Page("/readyz"), "200 ok\n");
-  EXPECT_EQ(worker->Terminate(), 0) << Log();
+  EXPECT_EQ(Terminate(*worker), 0) << Log();
 }
 
 // The trigger's half of the protocol, without a worker: a notification exactly while K is held by a sleeper.
@@ -100,11 +100,11 @@ TEST_F(Worker, TakesANewConfigurationAndPassword) {
            Read("SELECT count(*) FROM pgtier.outbox_1") == "0\n";
   });
   EXPECT_EQ(Read("SELECT count(DISTINCT xmin::text) >= 8 FROM t_history WHERE id >= 10"), "t\n");
-  EXPECT_EQ(worker->Terminate(), 0);
+  EXPECT_EQ(Terminate(*worker), 0);
 }
 
 TEST_F(Worker, SeveralShareTheShardsAndOneTakesOver) {
-  std::vector<std::unique_ptr<WorkerProcess>> workers;
+  std::vector<std::unique_ptr<test::ChildProcess>> workers;
   for (int i = 0; i < 3; ++i) workers.push_back(StartWorker());
   Await("three", [&] {
     return Read("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgtier-notify-%'") == "3\n";
@@ -120,13 +120,13 @@ TEST_F(Worker, SeveralShareTheShardsAndOneTakesOver) {
     }
   });
   Await("rows", [&] { return Read("SELECT count(*) > 3000 FROM t_history") == "t\n"; });
-  workers[0]->Kill();
-  workers[1]->Kill();
+  workers[0]->Stop(SIGKILL);
+  workers[1]->Stop(SIGKILL);
   stop = true;
   writer.join();
   AwaitRows(written);
   EXPECT_EQ(Read("SELECT count(DISTINCT position) FROM t_history"), std::to_string(written) + "\n");
-  EXPECT_EQ(workers[2]->Terminate(), 0);
+  EXPECT_EQ(Terminate(*workers[2]), 0);
 }
 
 TEST_F(Worker, SaysWhatIsWrongAndTriesAgain) {
@@ -138,7 +138,7 @@ TEST_F(Worker, SaysWhatIsWrongAndTriesAgain) {
   EXPECT_EQ(Log().find("secret"), std::string::npos);
   Run("ALTER ROLE pgtier_shadow_notify PASSWORD 'secret'; INSERT INTO t VALUES (1, 1)");
   AwaitRows(1);
-  EXPECT_EQ(worker->Terminate(), 0);
+  EXPECT_EQ(Terminate(*worker), 0);
 }
 
 // Who holds one history keeps the worker from no other.

@@ -57,7 +57,7 @@ class CdcExperiments : public CdcFixture {
     files_.Write("worker.json", WorkerConfig(files_, database, mode, spec_.policy,
                                              R"(, "slot": ")" + spec_.slot + R"(", "publication": ")" +
                                                  shadow::PublicationName(spec_) + R"(", "spill": {"memory": "1Mi"})"));
-    worker_ = std::make_unique<WorkerProcess>(files_.path() + "/worker.json", files_.path() + "/log");
+    worker_ = testing::StartWorker(files_.path() + "/worker.json", files_.path() + "/log");
   }
   // The most memory that the worker ever had, in MiB.
   int WorkersPeak() {
@@ -70,7 +70,7 @@ class CdcExperiments : public CdcFixture {
 
   std::unique_ptr<LocalPostgres> own_;
   ServerFolder files_;
-  std::unique_ptr<WorkerProcess> worker_;
+  std::unique_ptr<test::ChildProcess> worker_;
 };
 
 // Applied without waiting for the disk, reported as kept, and the server crashed: the source had its row, the history

@@ -46,7 +46,7 @@ class CdcFailoverTest : public ::testing::Test {
     Ok(shadow::PrepareCdc(sql, spec_, Soon()));
     files_.Write("password", "of-cdc");
     Point(*primary_);
-    worker_ = std::make_unique<WorkerProcess>(files_.path() + "/worker.json", files_.path() + "/log");
+    worker_ = StartWorker(files_.path() + "/worker.json", files_.path() + "/log");
     Ok(shadow::Barrier(sql, spec_, shadow::Tier::kCdc, Soon()));
     // The standby's copy of the slot is a real one when the primary's has come to where the standby's log begins.
     // Copying begins then: before, it would look less and less often.
@@ -139,7 +139,7 @@ class CdcFailoverTest : public ::testing::Test {
   std::unique_ptr<LocalPostgres> primary_, standby_;
   ServerFolder files_;
   shadow::Spec spec_;
-  std::unique_ptr<WorkerProcess> worker_;
+  std::unique_ptr<test::ChildProcess> worker_;
 };
 
 // The lost flush: the standby has a change of the source, and not yet its row of the history, which the consumer has

@@ -16,7 +16,7 @@ TEST_F(CdcPayload, NothingIsLostBetweenNotificationsAndTheLog) {
   auto options = server().Options(database_);
   options.user = std::string(shadow::kNotifyRole);
   files.Write("worker.json", WorkerConfig(files, options, "notify", spec_.policy, R"(, "delivery": "Payload")"));
-  WorkerProcess worker(files.path() + "/worker.json", files.path() + "/log");
+  auto worker = StartWorker(files.path() + "/worker.json", files.path() + "/log");
   auto payload = [&] {
     auto state = shadow::Inspect(*sql_, spec_, Late());
     return state.has_value() ? state->payload : shadow::PayloadState{};

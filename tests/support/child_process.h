@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -20,11 +21,15 @@ class ChildProcess {
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;
 
+  void Signal(int signal) const;
   // Sends `signal` and waits for the end.
   void Stop(int signal);
   // The exit status; waits for it. -1: ended by a signal.
   int Wait();
+  // At most so long; -1 also where it still runs.
+  int Wait(std::chrono::milliseconds limit);
   [[nodiscard]] bool Running();
+  [[nodiscard]] pid_t pid() const { return pid_; }
 
  private:
   pid_t pid_ = -1;

@@ -1,4 +1,4 @@
-#include "tests/integration/kube/child_process.h"
+#include "tests/support/child_process.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <stdexcept>
+#include <thread>
 
 namespace pgtier::test {
 
@@ -27,6 +28,9 @@ ChildProcess::ChildProcess(const std::vector<std::string>& command, const std::f
     if (getppid() != parent) _exit(127);
     dup2(output, STDOUT_FILENO);
     dup2(output, STDERR_FILENO);
+    sigset_t none;  // a test may hold signals back
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, nullptr);
     execv(arguments[0], arguments.data());
     _exit(127);
   }
@@ -35,6 +39,10 @@ ChildProcess::ChildProcess(const std::vector<std::string>& command, const std::f
 }
 
 ChildProcess::~ChildProcess() { Stop(SIGKILL); }
+
+void ChildProcess::Signal(int signal) const {
+  if (pid_ > 0) kill(pid_, signal);
+}
 
 void ChildProcess::Stop(int signal) {
   if (pid_ <= 0) return;
@@ -46,6 +54,14 @@ int ChildProcess::Wait() {
   if (pid_ > 0) waitpid(pid_, &status_, 0);
   pid_ = -1;
   return WIFEXITED(status_) ? WEXITSTATUS(status_) : -1;
+}
+
+int ChildProcess::Wait(std::chrono::milliseconds limit) {
+  for (auto until = std::chrono::steady_clock::now() + limit; std::chrono::steady_clock::now() < until;) {
+    if (!Running()) return Wait();
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return -1;
 }
 
 bool ChildProcess::Running() {
