@@ -171,7 +171,8 @@ Result<Done> Promote(kube::Client& client, const Policy& policy, const std::stri
     return MakeError(Code::kFailedPrecondition, "this Postgres is not run by pgtier: promote where it runs");
   }
   const crds::PromotionStatus& running = scale->status.promotion;
-  if (!force && (running.phase == "Fencing" || running.phase == "Returning")) {
+  // The old primary's own name asks for the way back.
+  if (!force && replica != running.from && (running.phase == "Fencing" || running.phase == "Returning")) {
     return MakeError(Code::kFailedPrecondition,
                      "a promotion runs already: " + running.to + " in place of " + running.from);
   }
@@ -199,7 +200,11 @@ Result<Done> AwaitPromotion(kube::Client& client, const kube::ObjectKey& key, co
     const auto* scale = policy.has_value() ? std::get_if<crds::ScaleTierPolicy>(&policy->decoded) : nullptr;
     if (scale != nullptr && scale->status.promotion.request == request) {
       const crds::PromotionStatus& promotion = scale->status.promotion;
-      if (promotion.phase == "Done") return Done{"promote", true, promotion.message, {}};
+      bool back = request.starts_with(promotion.from + "/");
+      // Back is where who asked for the old primary wanted to be, unless its heir had taken writes by then.
+      bool there = back && promotion.to != promotion.from ? promotion.phase == "Returned" : promotion.phase == "Done";
+      if (there) return Done{"promote", true, promotion.message, {}};
+      if (promotion.phase == "Done") return MakeError(Code::kFailedPrecondition, promotion.message);
       if (promotion.phase == "Refused" || promotion.phase == "Returned") {
         return MakeError(Code::kFailedPrecondition,
                          (promotion.phase == "Refused" ? "refused: " : "taken back: ") + promotion.message);

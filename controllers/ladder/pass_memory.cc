@@ -32,7 +32,7 @@ bool PassMemory::Remember(const crds::Meta& policy, const core::Decision& decisi
   std::lock_guard lock(mutex_);
   Remembered& remembered = remembered_[KeyOf(policy)];
   bool other = remembered.uid != policy.uid;
-  if (other) remembered = Remembered{policy.uid, {}, {}, std::nullopt, {}, {}};
+  if (other) remembered = Remembered{policy.uid, {}, {}, std::nullopt, {}, {}, {}};
   remembered.triggers = decision.triggers;
   remembered.rules = std::move(rules);
   return other;
@@ -46,7 +46,16 @@ Waited PassMemory::WaitedFor(const crds::Meta& policy, const std::string* now_wa
     remembered.waiting_for = *now_waiting_for;
     remembered.waiting_since = now;
   }
-  return {remembered.waiting_for, now - remembered.waiting_since};
+  Waited waited{remembered.waiting_for, now - remembered.waiting_since};
+  for (const auto& [found, since] : remembered.lasting) waited.lasting[found] = now - since;
+  return waited;
+}
+
+void PassMemory::NoteLasting(const crds::Meta& policy, const std::set<std::string>& found) {
+  std::lock_guard lock(mutex_);
+  std::map<std::string, MonoTime>& lasting = remembered_[KeyOf(policy)].lasting;
+  std::erase_if(lasting, [&](const auto& each) { return !found.contains(each.first); });
+  for (const std::string& each : found) lasting.emplace(each, clock_->MonoNow());
 }
 
 Duration PassMemory::NextLook(const LadderPass& pass, Duration interval) {

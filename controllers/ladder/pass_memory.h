@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "controllers/ladder/status.h"
@@ -19,6 +20,14 @@ namespace pgtier::controllers {
 struct Waited {
   std::string what;
   Duration how_long{0};
+  // What else each of them found to be so, whatever it waited for, and since how long.
+  std::map<std::string, Duration> lasting = {};
+
+  // Zero of what the last pass did not find.
+  [[nodiscard]] Duration Lasted(const std::string& found) const {
+    auto known = lasting.find(found);
+    return known == lasting.end() ? Duration::zero() : known->second;
+  }
 };
 
 // Thread-safe.
@@ -38,6 +47,8 @@ class PassMemory {
 
   // How long the passes have waited for the same already. Not null: what they wait for from now on.
   Waited WaitedFor(const crds::Meta& policy, const std::string* now_waiting_for = nullptr);
+  // What a pass found to be so, in words that stay the same while it is. What it did not find begins anew some day.
+  void NoteLasting(const crds::Meta& policy, const std::set<std::string>& found);
   // When to look again: soon while something is under way, and later the longer it takes.
   Duration NextLook(const LadderPass& pass, Duration interval);
 
@@ -53,6 +64,7 @@ class PassMemory {
     std::optional<WallTime> last_write;
     std::string waiting_for;   // What the last passes waited for,
     MonoTime waiting_since{};  // and since when.
+    std::map<std::string, MonoTime> lasting;
   };
   static kube::ObjectKey KeyOf(const crds::Meta& policy) { return {policy.namespace_, policy.name}; }
 

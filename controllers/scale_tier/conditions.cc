@@ -78,8 +78,19 @@ std::string WhenRestarted(const Outcome& outcome) {
   return text;
 }
 
+// Which replicas do not replay; empty: none.
+std::string ListPaused(const Outcome& outcome) {
+  std::string list;
+  for (const InstanceSeen& each : outcome.seen.instances) {
+    if (!each.replay_paused) continue;
+    list += (list.empty() ? "" : "; ") + PausedInWords(each, outcome.policy.meta.namespace_);
+  }
+  return list;
+}
+
 Saying SayDegraded(const Outcome& outcome, const crds::ScaleTierPolicyStatus& status) {
   std::string trouble;
+  std::string paused = ListPaused(outcome);
   const TierSettings* tier = outcome.resolved.Find(status.tier);
   if (tier != nullptr && !Moving(outcome.Ladder(), status)) {
     long healthy = std::count_if(status.replicas.begin(), status.replicas.end(),
@@ -92,13 +103,17 @@ Saying SayDegraded(const Outcome& outcome, const crds::ScaleTierPolicyStatus& st
       trouble = std::to_string(healthy) + " of " + std::to_string(tier->replicas) + " replicas may take reads";
       bool on_primary = healthy == 0 && tier->UsesReplicas();
       if (on_primary) trouble += "; reads go to the primary";
-      if (!outcome.plan.waiting_for.empty()) trouble += "; waiting for " + outcome.plan.waiting_for;
+      if (!paused.empty()) trouble += "; " + paused;
+      bool is_named = paused.find(outcome.plan.waiting_for) != std::string::npos;
+      if (!is_named) trouble += "; waiting for " + outcome.plan.waiting_for;
       bool lagging = std::any_of(outcome.seen.instances.begin(), outcome.seen.instances.end(), [&](const auto& each) {
         return each.streaming && each.lag.value_or(Duration::zero()) > tier->max_lag;
       });
-      return {kTrue, on_primary ? "ReadsOnPrimary" : lagging ? "ReplicaLagging" : "ReplicasUnhealthy", trouble};
+      const char* why = !paused.empty() ? "ReplayPaused" : lagging ? "ReplicaLagging" : "ReplicasUnhealthy";
+      return {kTrue, on_primary ? "ReadsOnPrimary" : why, trouble};
     }
   }
+  if (!paused.empty()) return {kTrue, "ReplayPaused", paused};
   const VolumeNews& volumes = outcome.plan.volumes;
   if (!volumes.cannot.empty()) return {kTrue, "VolumeCannotGrow", volumes.cannot};
   if (!volumes.growing.empty()) return {kTrue, "VolumeGrows", volumes.growing};

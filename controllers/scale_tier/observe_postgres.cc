@@ -36,6 +36,7 @@ constexpr char kAskInstance[] =
     "(SELECT coalesce(string_agg(slot_name, ','), '') FROM pg_replication_slots WHERE pg_is_in_recovery() "
     "  AND slot_type = 'physical' AND NOT active AND slot_name LIKE 'pgtier\\_%') AS idle_slots, "
     "NOT pg_is_in_recovery() AS takes_writes, "
+    "CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() <> 'not paused' ELSE false END AS paused, "
     "greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text AS newest";
 
 // What a standby knows of its own lag: see sql/scale_tier/schema.sql. The next heartbeat was due a quarter of a second
@@ -84,6 +85,7 @@ Status AskInstance(postgres::Connection& connection, InstanceSeen& instance, Dea
   std::stringstream names(idle);
   for (std::string name; std::getline(names, name, ',');) instance.idle_slots.push_back(name);
   PGTIER_ASSIGN_OR_RETURN(instance.takes_writes, row.Get<bool>("takes_writes"));
+  PGTIER_ASSIGN_OR_RETURN(instance.replay_paused, row.Get<bool>("paused"));
   PGTIER_ASSIGN_OR_RETURN(std::optional<std::string> newest, row.Find<std::string>("newest"));
   if (newest.has_value()) {
     PGTIER_ASSIGN_OR_RETURN(instance.newest, postgres::Lsn::Parse(*newest));

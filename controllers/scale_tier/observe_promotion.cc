@@ -59,6 +59,23 @@ Promotion PromotionInStatus(const crds::ScaleTierPolicy& policy) {
   return promotion;
 }
 
+// Of a request that nobody has any notes of, where there never was a status, or it is lost: it may have been carried
+// out long ago. Once there is a status, one that it does not know is a new one.
+Promotion OfUnknownAge(const crds::ScaleTierPolicy& policy, const Seen& seen) {
+  Promotion promotion;
+  auto request = policy.meta.annotations.find(kPromoteAnnotation);
+  bool asked = request != policy.meta.annotations.end() && !request->second.empty();
+  if (!asked || !policy.status.conditions.empty() || seen.instances.empty()) return promotion;
+  promotion.request = request->second;
+  promotion.phase = PromotionPhase::kRefused;
+  Result<PromotionRequest> parsed = ParsePromotionRequest(request->second);
+  if (parsed.has_value()) promotion.to = parsed->target;
+  promotion.message = "status and Service " + PrimaryService(policy.meta.name) +
+                      " know of no promotion, so this one may have been carried out before they were lost; ask again " +
+                      "if it is still wanted: kubectl pgtier promote";
+  return promotion;
+}
+
 }  // namespace
 
 void RecallPromotion(const crds::ScaleTierPolicy& policy, Seen& seen) {
@@ -71,6 +88,10 @@ void RecallPromotion(const crds::ScaleTierPolicy& policy, Seen& seen) {
   Promotion known = PromotionInStatus(policy);
   seen.promotion_from_status = seen.promotion.phase == PromotionPhase::kNone && known.phase != PromotionPhase::kNone;
   if (seen.promotion_from_status) seen.promotion = std::move(known);
+  if (seen.promotion.phase == PromotionPhase::kNone) {
+    seen.promotion = OfUnknownAge(policy, seen);
+    seen.promotion_from_status = seen.promotion.phase != PromotionPhase::kNone;
+  }
   if (const Json* config = seen.Object(kube::kConfigMaps, PostgresConfig(policy.meta.name))) {
     seen.term = std::max(seen.term, DecodePrimary(kube::StringAt(*config, {"data", "primary"})).term);
   }

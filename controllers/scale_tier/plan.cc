@@ -57,13 +57,9 @@ Plan Planner::MakeForRecovery() {
   }
   if (PrimaryIsUnknown()) return std::move(plan_);
   AddSecretsAndConfig();
-  // One that runs stands on the Service: it outlives the status, and must be heeded before the primary is touched.
-  if (seen_.promotion.Runs()) {
-    AddPromotion();
-  } else {
-    plan_.promotion = seen_.promotion;
-    AddPrimary();
-  }
+  // One that runs stands on the Service: it outlives the status, and must be heeded before the primary is touched. One
+  // that is asked for may be what makes the primary answer again.
+  if (!AddPromotion()) AddPrimary();
   return std::move(plan_);
 }
 
@@ -132,6 +128,14 @@ std::string LagInWords(const InstanceSeen& instance, Duration max_lag) {
   return "to catch up with the primary";
 }
 
+std::string PausedInWords(const InstanceSeen& instance, const std::string& space) {
+  return instance.name + ": its replay is paused. kubectl exec " + PodName(instance.name) + " -n " + space +
+         " -- psql -h /run/postgresql -U postgres -c 'SELECT pg_wal_replay_resume()' lets it go on; where its log says "
+         "that a setting "
+         "is " +
+         "lower than the primary's, raise that one and restart it";
+}
+
 bool MayTakeReads(const InstanceSeen& instance, const PrimarySeen& primary, Duration max_lag, bool routed) {
   if (!instance.pod_ready || !instance.streaming || !instance.replayed.has_value()) return false;
   // A pooler that is refused has nothing to give its clients: they would see it fail.
@@ -150,9 +154,9 @@ Result<Plan> MakePlan(const RenderContext& context, const Seen& seen, const core
   return Planner(context, seen, decision, credentials, *tier, waited).Make();
 }
 
-Plan MakeRecoveryPlan(const RenderContext& context, const Seen& seen, const Credentials& credentials) {
+Plan MakeRecoveryPlan(const RenderContext& context, const Seen& seen, const Credentials& credentials,
+                      const Waited& waited) {
   core::Decision undecided;
-  Waited waited;
   return Planner(context, seen, undecided, credentials, context.resolved.tiers.front(), waited).MakeForRecovery();
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -143,6 +144,8 @@ struct Plan {
   std::vector<Action> actions;
   // What is still missing until the tier runs as specified, for people; empty: nothing, it has been read back.
   std::string waiting_for;
+  // What this pass found that later ones act on if it lasts (Waited::lasting), whatever they wait for.
+  std::set<std::string> lasting;
   // Replicas that take reads as far as this pass sees and wants it, by instance name.
   std::vector<std::string> routed;
   // What the primary runs on; pinned in status.
@@ -168,10 +171,15 @@ Result<Plan> MakePlan(const RenderContext& context, const Seen& seen, const core
                       const Credentials& credentials, const Waited& waited = {});
 
 // While it is not known in which tier the database is: only what its server needs to start and say so.
-Plan MakeRecoveryPlan(const RenderContext& context, const Seen& seen, const Credentials& credentials);
+// Promotions are part of that: one that runs goes on, and what a person asks for is heeded.
+Plan MakeRecoveryPlan(const RenderContext& context, const Seen& seen, const Credentials& credentials,
+                      const Waited& waited = {});
 
 // The ordinals of a tier's replicas: the lowest from 1 on that are not the primary's.
 std::vector<int> ReplicaOrdinals(int primary_ordinal, int replicas);
+
+// That a standby's replay is paused, and how it goes on: "kyoyu-2: its replay is paused. …". `space`: its namespace.
+std::string PausedInWords(const InstanceSeen& instance, const std::string& space);
 
 // Whether a standby may take reads: it streams, and is no further behind than `max_lag`; one that takes none yet
 // (`routed` false) than half of it.

@@ -52,6 +52,8 @@ class Planner {
   void AddReplica(int ordinal);
   // Whether a standby can never go on, because the primary has thrown away WAL that it needs.
   bool IsCutOff(const InstanceSeen& instance);
+  // What a standby is waited for that answers and does not stream.
+  std::string WhyItDoesNotStream(const InstanceSeen& instance);
   // Refuses to touch an instance that takes writes and is not the primary.
   bool IsSecondWriter(const InstanceSeen& instance);
   void CloneAnew(const std::string& name, const std::string& why);
@@ -84,10 +86,20 @@ class Planner {
   // A standby cannot run there any more, and nobody but a person will start it.
   [[nodiscard]] bool IsStopped(const std::string& instance) const;
   void ReturnPrimary();
+  // Empty, or who takes writes that is neither of the promotion's two, and what to do. Where nobody knows of whom to be
+  // afraid, also who does not answer and so may take them.
+  enum class Silent { kMayBe, kIsSuspect };
+  [[nodiscard]] std::string OtherWriter(const Promotion& promotion, Silent silent) const;
   // A primary that came up as a standby is asked to take writes again.
-  // Empty, or who beside `from` takes writes or may, and what to do.
-  [[nodiscard]] std::string OtherWriter(const std::string& from) const;
   [[nodiscard]] Promotion BeginReturn(Promotion begun) const;
+  // What a person asks for while a promotion runs: to accept the loss, to go back, or to take another heir. Whether
+  // this pass is about that and nothing else.
+  bool HeedRequest(const std::string& annotation);
+  bool TakeAnotherHeir(const std::string& annotation, const std::string& heir);
+  // Its StatefulSet is to run nothing; the volume stays.
+  void StopInstance(int ordinal);
+  // The same of an heir, because a person has said that it must not be waited for. Whether it is stopped.
+  bool StopHeir(const std::string& before_what);
   // --- planner_promotion.cc
   void HoldClientsOfPrimary();
   // Of poolers that were held, whoever held them.

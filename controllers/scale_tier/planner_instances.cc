@@ -182,8 +182,10 @@ void Planner::AddReplica(int ordinal) {
   // One that is not ready and answers is out of reads: it is no base backup, and no trouble of its pod.
   if (instance == nullptr || (!instance->pod_ready && (!instance->answered || !trouble.empty()))) {
     Wait(name + ": base backup of the primary" + (trouble.empty() ? "" : " (" + trouble + ")"));
+  } else if (instance->replay_paused && !MayTakeReads(*instance, seen_.primary, tier_.max_lag, true)) {
+    Wait(PausedInWords(*instance, context_.policy.meta.namespace_));
   } else if (!instance->streaming) {
-    Wait(name + ": to stream from the primary");
+    Wait(WhyItDoesNotStream(*instance));
   } else if (!MayTakeReads(*instance, seen_.primary, tier_.max_lag, IsRouted(context_.policy.status, name))) {
     bool entering = decision_.from != decision_.to;
     Wait(name + ": " + (entering ? "to catch up with the primary" : LagInWords(*instance, tier_.max_lag)));
@@ -207,22 +209,38 @@ bool Planner::IsSecondWriter(const InstanceSeen& instance) {
 // A standby that was away while the primary changed: the new one has a slot for it from then on, and may have thrown
 // away before what this one needs. PostgreSQL says so in both logs only, for as long as it goes on. Where replay has
 // come to its end it stands: the text below changes while it moves, and the patience begins anew. A query may hold
-// replay of what it has itself.
+// replay of what it has itself, and while it is paused nothing is known: nobody asks for more.
 bool Planner::IsCutOff(const InstanceSeen& instance) {
   std::optional<Duration> patience = ReplayPatience(context_.policy.spec.managed->parameters);
   const std::optional<postgres::Lsn>& oldest = seen_.primary.oldest_wal;
-  bool answers = instance.answered && !instance.takes_writes;
+  bool answers = instance.answered && !instance.takes_writes && !instance.replay_paused;
   if (!answers || instance.streaming || !instance.newest.has_value() || !oldest.has_value()) return false;
   if (instance.newest->value == 0 || *instance.newest >= *oldest) return false;
   // Not where the primary's begins: that moves with every checkpoint.
   std::string why = instance.name + ": to stream from the primary, which does not have the WAL after " +
                     instance.newest->ToString() + " any more";
-  if (patience.has_value() && waited_.what == why && waited_.how_long >= *patience) {
+  plan_.lasting.insert(why);
+  if (patience.has_value() && waited_.Lasted(why) >= *patience) {
     CloneAnew(instance.name, "WAL that it needs is gone from the primary");
   } else {
     Wait(why);
   }
   return true;
+}
+
+// One that holds what its primary does not asks for ever, and only both logs say so. At its start it finds out by
+// itself (images/postgres/pgtier-postgres).
+std::string Planner::WhyItDoesNotStream(const InstanceSeen& instance) {
+  constexpr Duration kStands = std::chrono::minutes(1);
+  std::string text = instance.name + ": to stream from the primary";
+  if (!instance.answered || !instance.newest.has_value()) return text;
+  std::string stands = instance.name + " stands at " + instance.newest->ToString();
+  plan_.lasting.insert(stands);
+  if (waited_.Lasted(stands) < kStands) return text;
+  return text + ". It has stood at " + instance.newest->ToString() +
+         " for a minute; its log says why. Where it holds what the primary does not, kubectl delete pod " +
+         PodName(instance.name) + " -n " + context_.policy.meta.namespace_ +
+         " has it rewound at its start, and cloned anew where that cannot be";
 }
 
 // The primary has thrown away WAL that the standby still needs (max_slot_wal_keep_size): it can never stream again, and

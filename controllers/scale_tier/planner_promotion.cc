@@ -89,6 +89,7 @@ Promotion Planner::BeginPromotion(const std::string& annotation) const {
     if (from->system_identifier != to->system_identifier) return refuse(begun.to + " is of another database");
     if (from->timeline != to->timeline) return refuse(begun.to + " follows another timeline than " + begun.from);
     if (!target->streaming) return refuse(begun.to + " does not stream from " + begun.from);
+    if (target->replay_paused) return refuse(PausedInWords(*target, context_.policy.meta.namespace_));
     uint64_t behind = postgres::BytesBehind(to->replayed, seen_.primary.wal);
     if (behind > kNearBytes) {
       return refuse(begun.to + " is " + std::to_string(behind) + " bytes behind; promote when it has caught up");
@@ -149,30 +150,7 @@ bool Planner::AddPromotion() {
     return true;
   }
   plan_.image = PinnedImage();
-  // A primary that died meanwhile: the person may go on by accepting the loss.
-  Result<PromotionRequest> again = ParsePromotionRequest(annotation);
-  bool has_heir = plan_.promotion.to != plan_.promotion.from;
-  if (has_heir && again.has_value() && again->force && again->target == plan_.promotion.to && !plan_.promotion.force) {
-    plan_.promotion.request = annotation;
-    plan_.promotion.force = true;
-    if (plan_.promotion.phase == PromotionPhase::kReturning) {
-      // Forward again. The old primary may have taken writes since, so where it was fenced means nothing any more.
-      plan_.promotion.phase = PromotionPhase::kFencing;
-      plan_.promotion.fence = {};
-      plan_.promotion.message.clear();
-    }
-    MovePrimaryService(seen_.primary_ordinal, seen_.term, plan_.promotion);
-    Wait(plan_.promotion.from + " to be fenced");
-    return true;
-  }
-  if (!has_heir && again.has_value() && annotation != plan_.promotion.request) {
-    // What the person asks for instead is judged in the next pass, as any request.
-    plan_.promotion.phase = PromotionPhase::kRefused;
-    plan_.promotion.message += "; another was asked for";
-    MovePrimaryService(seen_.primary_ordinal, seen_.term, plan_.promotion);
-    Wait("the promotion's end to be noted");
-    return true;
-  }
+  if (HeedRequest(annotation)) return true;
   if (plan_.promotion.phase == PromotionPhase::kReturning) {
     ReturnPrimary();
   } else if (FencePrimary()) {
@@ -249,12 +227,8 @@ bool Planner::FencePrimary() {
     return false;
   }
   if (wanted) {
-    Json stopped = RenderInstance(context_, seen_.primary_ordinal, plan_.image);
-    KeepVolume(stopped);
-    KeepBoot(stopped, seen_.primary_ordinal);
-    stopped["spec"]["replicas"] = 0;
     HoldClientsOfPrimary();
-    Apply(kube::kStatefulSets, std::move(stopped));
+    StopInstance(seen_.primary_ordinal);
   }
   if (!wanted && IsGone(promotion.from)) return true;
   Wait(promotion.from + " to stop");
@@ -266,7 +240,19 @@ void Planner::PromoteHeir() {
   auto heir = std::find_if(seen_.instances.begin(), seen_.instances.end(),
                            [&](const InstanceSeen& each) { return each.name == promotion.to; });
   const postgres::WalPosition* to = Position(promotion.to);
-  if (heir == seen_.instances.end() || to == nullptr) return Wait(promotion.to + " to answer, to be promoted");
+  if (heir == seen_.instances.end() || to == nullptr) {
+    const Json* set = seen_.Object(kube::kStatefulSets, promotion.to);
+    bool stopped = set != nullptr && kube::IntAt(*set, {"spec", "replicas"}, 1) == 0;
+    return Wait(promotion.to + " to answer, to be promoted" +
+                (stopped ? " (it is stopped: kubectl scale statefulset " + promotion.to + " -n " +
+                               context_.policy.meta.namespace_ + " --replicas=1)"
+                         : "") +
+                "; kubectl pgtier promote " + policy() + " " + promotion.from + " gives " + promotion.from +
+                " its role back");
+  }
+  if (std::string other = OtherWriter(promotion, Silent::kMayBe); !other.empty()) {
+    return Wait(promotion.to + " to be promoted: " + other);
+  }
   Duration patience = ProofPatience(context_.policy.spec.managed->parameters);
   bool unproven = waited_.what == NotProven(promotion.to, promotion.from) && waited_.how_long >= patience;
   if (to->in_recovery && unproven && !promotion.force) {
@@ -282,7 +268,8 @@ void Planner::PromoteHeir() {
   action.fence = promotion.fence;
   action.proof = !(promotion.force && (promotion.fence.value == 0 || unproven));
   if (std::string newer = Newer(promotion.from, promotion.to); to->in_recovery && !action.proof && !newer.empty()) {
-    return Wait(newer + " has received more than " + promotion.to + "; its WAL");
+    return Wait(promotion.to + " to have the WAL that " + newer + " has received beyond it; kubectl pgtier promote " +
+                policy() + " " + newer + " --force goes on with " + newer);
   }
   for (const InstanceSeen& each : seen_.instances) {
     if (each.name != promotion.to) action.slots.push_back(SlotName(each.name));

@@ -34,14 +34,14 @@ bool Planner::IsStopped(const std::string& instance) const {
   return seen_.Object(kube::kStatefulSets, instance) == nullptr || IsGone(instance);
 }
 
-std::string Planner::OtherWriter(const std::string& from) const {
+std::string Planner::OtherWriter(const Promotion& promotion, Silent silent) const {
   for (const InstanceSeen& each : seen_.instances) {
-    if (each.name == from || IsStopped(each.name)) continue;
+    if (each.name == promotion.from || each.name == promotion.to || IsStopped(each.name)) continue;
     if (TakesWrites(each.name)) {
       return each.name + " takes writes: kubectl pgtier promote " + policy() + " " + each.name +
              " --force goes on with it";
     }
-    if (Position(each.name) == nullptr) {
+    if (silent == Silent::kIsSuspect && Position(each.name) == nullptr) {
       return each.name + " does not answer and may take writes; bring it back, or stop it for good: " +
              "kubectl scale statefulset " + each.name + " --replicas=0";
     }
@@ -61,7 +61,7 @@ Promotion Planner::BeginReturn(Promotion begun) const {
     begun.message = begun.from + " is of another database";
     return begun;
   }
-  begun.message = OtherWriter(begun.from);
+  begun.message = OtherWriter(begun, Silent::kIsSuspect);
   if (!begun.message.empty()) return begun;
   if (std::string newer = Newer(begun.from, begun.from); !newer.empty() && !begun.force) {
     begun.message = newer + " has received more than " + begun.from + ": promote that one, with --force";
@@ -72,6 +72,85 @@ Promotion Planner::BeginReturn(Promotion begun) const {
   return begun;
 }
 
+bool Planner::HeedRequest(const std::string& annotation) {
+  Promotion& promotion = plan_.promotion;
+  Result<PromotionRequest> asked = ParsePromotionRequest(annotation);
+  if (!asked.has_value() || annotation == promotion.request) return false;
+  auto note = [&](const std::string& waits) {
+    MovePrimaryService(seen_.primary_ordinal, seen_.term, promotion);
+    Wait(waits);
+    return true;
+  };
+  if (promotion.to == promotion.from) {
+    // What the person asks for instead is judged in the next pass, as any request.
+    promotion.phase = PromotionPhase::kRefused;
+    promotion.message += "; another was asked for";
+    return note("the promotion's end to be noted");
+  }
+  bool goes_back = promotion.phase == PromotionPhase::kReturning;
+  if (asked->target == promotion.from) {
+    // One that runs as a primary has to be stopped before: its data directory may say already that it is a standby.
+    const postgres::WalPosition* from = Position(promotion.from);
+    bool takes_none = from != nullptr ? from->in_recovery : IsStopped(promotion.from);
+    if (!goes_back && !takes_none) return false;
+    promotion.request = annotation;
+    promotion.force = asked->force;
+    if (!goes_back) promotion.message = promotion.from + " was asked for again";
+    promotion.phase = PromotionPhase::kReturning;
+    return note(promotion.from + " to return");
+  }
+  if (!asked->force) return false;
+  if (asked->target != promotion.to) return TakeAnotherHeir(annotation, asked->target);
+  promotion.request = annotation;
+  promotion.force = true;
+  if (goes_back) {
+    // Forward again. The old primary may have taken writes since, so where it was fenced means nothing any more.
+    promotion.phase = PromotionPhase::kFencing;
+    promotion.fence = {};
+    promotion.message.clear();
+  }
+  return note(promotion.from + " to be fenced");
+}
+
+// The heir of before may have been told to take writes, and may do so as soon as nobody looks: it is stopped first.
+bool Planner::TakeAnotherHeir(const std::string& annotation, const std::string& heir) {
+  Promotion& promotion = plan_.promotion;
+  bool exists = std::any_of(seen_.instances.begin(), seen_.instances.end(),
+                            [&](const InstanceSeen& each) { return each.name == heir; });
+  if (!exists) return false;
+  if (!StopHeir(heir + " takes its place")) return true;
+  if (promotion.phase == PromotionPhase::kReturning) promotion.fence = {};
+  promotion.request = annotation;
+  promotion.phase = PromotionPhase::kFencing;
+  promotion.message = heir + " was asked for instead of " + promotion.to;
+  promotion.to = heir;
+  promotion.force = true;
+  MovePrimaryService(seen_.primary_ordinal, seen_.term, promotion);
+  Wait(promotion.from + " to be fenced");
+  return true;
+}
+
+void Planner::StopInstance(int ordinal) {
+  Json stopped = RenderInstance(context_, ordinal, plan_.image);
+  KeepVolume(stopped);
+  KeepBoot(stopped, ordinal);
+  stopped["spec"]["replicas"] = 0;
+  Apply(kube::kStatefulSets, std::move(stopped));
+}
+
+bool Planner::StopHeir(const std::string& before_what) {
+  const std::string& heir = plan_.promotion.to;
+  if (IsStopped(heir)) return true;
+  const Json* set = seen_.Object(kube::kStatefulSets, heir);
+  bool wanted = set == nullptr || kube::IntAt(*set, {"spec", "replicas"}, 1) != 0;
+  for (const InstanceSeen& each : seen_.instances) {
+    if (each.name == heir && wanted) StopInstance(each.ordinal);
+  }
+  Wait(heir + " to stop, before " + before_what + ". Where its node is off: kubectl delete pod " + PodName(heir) +
+       " -n " + context_.policy.meta.namespace_ + " --force");
+  return false;
+}
+
 // The old primary comes up as a standby, for so it was fenced. It alone is known to hold everything, but its heir may
 // have been promoted all the same: by a command that was slow, or by a person.
 void Planner::ReturnPrimary() {
@@ -80,12 +159,22 @@ void Planner::ReturnPrimary() {
   bool has_heir = promotion.to != promotion.from;
   const postgres::WalPosition* from = Position(promotion.from);
   bool takes_none = from != nullptr ? from->in_recovery : IsStopped(promotion.from);
-  if (has_heir && TakesWrites(promotion.to) && takes_none) {
+  if (has_heir && promotion.force) {
+    // A person wants the old primary, whatever has become of the heir.
+    if (!StopHeir(promotion.from + " returns")) return;
+  } else if (has_heir && TakesWrites(promotion.to) && takes_none) {
     promotion.phase = PromotionPhase::kFencing;
     promotion.fence = {};
     promotion.message = "it took writes before " + promotion.from + " had its role back";
     MovePrimaryService(seen_.primary_ordinal, seen_.term, promotion);
     return Wait(promotion.from + " to stop");
+  }
+  std::string stop_it = "kubectl scale statefulset " + promotion.to + " -n " + context_.policy.meta.namespace_ +
+                        " --replicas=0, and where its node is off kubectl delete pod " + PodName(promotion.to) +
+                        " --force. kubectl pgtier promote " + policy() + " " + promotion.from + " --force stops it too";
+  if (has_heir && promotion.fence.value == 0 && from == nullptr && !IsStopped(promotion.to)) {
+    return Wait(promotion.to + " to be stopped: " + promotion.from +
+                " was not fenced, and comes back as a primary at once. " + stop_it);
   }
   AddInstance(seen_.primary_ordinal);
   const InstanceSeen* instance = seen_.PrimaryInstance();
@@ -95,16 +184,14 @@ void Planner::ReturnPrimary() {
     action.instance = promotion.from;
     action.ip = instance->pod_ip;
     // Looked at when it began; that may be long ago.
-    std::string other = has_heir ? "" : OtherWriter(promotion.from);
+    std::string other = OtherWriter(promotion, has_heir ? Silent::kMayBe : Silent::kIsSuspect);
     if (!other.empty()) return Wait(promotion.from + " to return: " + other);
     if (has_heir && IsStopped(promotion.to)) {
       action.old = promotion.to;
     } else if (has_heir && Position(promotion.to) == nullptr) {
       return Wait(promotion.from + " to return: " + promotion.to +
                   " does not answer, and may have become the primary. " +
-                  "Bring it back, or stop it for good: kubectl scale statefulset " + promotion.to + " -n " +
-                  context_.policy.meta.namespace_ + " --replicas=0, and where its node is off kubectl delete pod " +
-                  PodName(promotion.to) + " --force");
+                  "Bring it back, or stop it for good: " + stop_it);
     } else if (has_heir) {
       auto heir = std::find_if(seen_.instances.begin(), seen_.instances.end(),
                                [&](const InstanceSeen& each) { return each.name == promotion.to; });
@@ -113,6 +200,9 @@ void Planner::ReturnPrimary() {
     plan_.actions.emplace_back(std::move(action));
     return Wait(promotion.from + " to return");
   }
+  // One that was stopped and not looked at may have been a primary too, of a timeline with the number of this one's: no
+  // rewind would find a difference.
+  if (has_heir && IsStopped(promotion.to)) RemoveInstance(promotion.to);
   promotion.phase = has_heir ? PromotionPhase::kReturned : PromotionPhase::kDone;
   promotion.message += "; " + promotion.from + " is the primary again";
   MovePrimaryService(seen_.primary_ordinal, seen_.term, promotion);

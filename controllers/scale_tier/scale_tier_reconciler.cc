@@ -47,6 +47,7 @@ Result<Requeue> ScaleTierReconciler::Reconcile(const kube::ObjectKey& key, Deadl
   Outcome outcome{*policy, resolved, seen, decision, {}, {}, false, IsPaused(policy->meta), now};
   outcome.scaling = Scale(outcome);
   Carry(outcome, deadline, stop);
+  memory_.NoteLasting(policy->meta, outcome.plan.lasting);
   PGTIER_RETURN_IF_ERROR(Report(outcome, deadline, stop));
   return Requeue{memory_.NextLook(outcome.Ladder(), resolved.interval), !outcome.Complete() && !outcome.needs_person};
 }
@@ -102,9 +103,9 @@ void ScaleTierReconciler::Carry(Outcome& outcome, Deadline deadline, const std::
     if (!credentials.has_value()) return fail(credentials.error());
   }
   RenderContext context{outcome.policy, resolved, parts_.images, parts_.network};
-  Result<Plan> plan = recovering ? MakeRecoveryPlan(context, outcome.seen, *credentials)
-                                 : MakePlan(context, outcome.seen, outcome.decision, *credentials,
-                                            memory_.WaitedFor(outcome.policy.meta));
+  Waited waited = memory_.WaitedFor(outcome.policy.meta);
+  Result<Plan> plan = recovering ? MakeRecoveryPlan(context, outcome.seen, *credentials, waited)
+                                 : MakePlan(context, outcome.seen, outcome.decision, *credentials, waited);
   if (!plan.has_value()) return fail(plan.error());
   if (recovering && plan->waiting_for.empty()) plan->waiting_for = outcome.decision.message;
   outcome.plan = *std::move(plan);

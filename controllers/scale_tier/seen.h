@@ -90,6 +90,7 @@ struct InstanceSeen {
   std::vector<std::string> idle_slots;  // On a standby: slots of ours that nobody uses there, and that keep WAL.
   bool takes_writes = false;            // It is in no recovery.
   std::optional<postgres::Lsn> newest;  // On a standby: the end of what it has received or replayed.
+  bool replay_paused = false;           // On a standby: by somebody, or because a setting is lower than its primary's.
   // As the primary sees a standby.
   bool streaming = false;
   std::optional<postgres::Lsn> replayed;
@@ -157,7 +158,7 @@ struct Seen {
   int primary_ordinal = 1;
   PrimarySeen primary;
   Promotion promotion;  // The latest, as the Service has it; where it has none, as far as status knows it.
-  bool promotion_from_status = false;  // Then this is true.
+  bool promotion_from_status = false;  // Then this is true: the Service is to be told.
   int64_t term = 0;                    // Promotions there have been, by whatever knows of the most.
   // Where each instance's WAL ends; asked only while a promotion runs or is to begin.
   std::map<std::string, postgres::WalPosition> positions;

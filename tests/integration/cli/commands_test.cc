@@ -157,6 +157,32 @@ TEST_F(Commands, PromoteAsksOnceAndWaitsForTheAnswer) {
   EXPECT_EQ(refused.err, "error: refused: dev-2 does not answer\n");
 }
 
+TEST_F(Commands, PromoteOfTheOldPrimaryTurnsAPromotionThatRuns) {
+  auto answer = [&](const std::string& request, const std::string& phase) {
+    Json promotion{{"request", request}, {"phase", phase}, {"from", "dev-1"}, {"to", "dev-2"}, {"message", phase}};
+    Json status{{"metadata", {{"namespace", namespace_name()}, {"name", "dev"}}},
+                {"status", {{"promotion", promotion}}}};
+    Result<Json> applied = server().Connect()->ApplyStatus(kScaleTierPolicies, status, Soon());
+    ASSERT_TRUE(applied.has_value()) << applied.error().message;
+  };
+  answer("dev-2/1", "Fencing");
+  EXPECT_THAT(Run({"promote", "dev", "dev-3"}).err, HasSubstr("a promotion runs already: dev-2 in place of dev-1"));
+  EXPECT_EQ(Run({"promote", "dev", "dev-1"}).code, 0);
+  // What came of it, as the operator would answer; Returned is what was asked for here, and Done is not.
+  for (const char* phase : {"Returned", "Done"}) {
+    std::jthread operator_([&](const std::stop_token& stop) {
+      auto own = server().Connect();
+      while (!stop.stop_requested()) {
+        auto policy = own->Get(kScaleTierPolicies, {namespace_name(), "dev"}, Soon());
+        answer((*policy)["metadata"]["annotations"]["pgtier.dev/promote"], phase);
+        SleepFor(std::chrono::milliseconds(100), stop);
+      }
+    });
+    Ran ended = Run({"promote", "dev", "dev-1", "--force", "--wait", "--timeout=20s"});
+    EXPECT_EQ(ended.code, phase == std::string("Returned") ? 0 : 1) << ended.err;
+  }
+}
+
 TEST_F(Commands, DemandAddsOneNameAndKeepsTheOthers) {
   Ran demanded = Run({"demand", "dev", "by-hand"});
   EXPECT_EQ(demanded.code, 0) << demanded.err;

@@ -140,6 +140,19 @@ TEST_F(InstancesTest, WhatIsNoSettingIsNamedByItsLine) {
   EXPECT_THAT(Ask(1).instances[0].config_error, IsEmpty());
 }
 
+TEST_F(InstancesTest, AStandbyWhoseReplayIsPausedSaysSo) {
+  auto tell = [&](const std::string& sql) {
+    auto done = standby_->Connect()->Query(sql, Soon());
+    ASSERT_TRUE(done.has_value()) << done.error().message;
+  };
+  EXPECT_FALSE(Ask(1).instances[1].replay_paused);
+  tell("SELECT pg_wal_replay_pause()");
+  EXPECT_TRUE(Ask(1).instances[1].replay_paused) << asked_.instances[1].trouble;
+  EXPECT_FALSE(asked_.instances[0].replay_paused);
+  tell("SELECT pg_wal_replay_resume()");
+  EXPECT_FALSE(Ask(1).instances[1].replay_paused);
+}
+
 // Last, for the standby does not come back.
 TEST_F(InstancesTest, ZAStandbyWhoseWalIsGoneIsToldFromOneThatCatchesUp) {
   auto behind = [](const Seen& seen) {

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include "controllers/scale_tier/names.h"
+#include "tests/fake/manual_clock.h"
 #include "tests/unit/controllers/scale_tier/scene.h"
 
 namespace pgtier::controllers::scale_tier {
@@ -76,10 +77,12 @@ TEST(PlanFaults, AReplicaThatNeedsWalFromBeforeItsSlotIsClonedAnew) {
   auto plan_after = [&](const std::string& text, Duration waited) {
     core::Decision decision;
     decision.from = decision.to = "two";
-    return *MakePlan(scene.context(), scene.seen, decision, scene.credentials, Waited{text, waited});
+    Waited lasting{"whatever is waited for", {}, {{text, waited}}};
+    return *MakePlan(scene.context(), scene.seen, decision, scene.credentials, lasting);
   };
   std::string waits = plan_after("", {}).waiting_for;
   EXPECT_EQ(waits, "kyoyu-2: to stream from the primary, which does not have the WAL after 0/64 any more");
+  EXPECT_THAT(plan_after("", {}).lasting, testing::ElementsAre(waits));
   EXPECT_THAT(ActionsOf<DeleteObject>(plan_after(waits, std::chrono::seconds(30))), IsEmpty()) << "it may replay still";
   EXPECT_THAT(ActionsOf<DeleteObject>(plan_after("another", std::chrono::hours(1))), IsEmpty());
   Plan plan = plan_after(waits, std::chrono::seconds(61));
@@ -91,12 +94,73 @@ TEST(PlanFaults, AReplicaThatNeedsWalFromBeforeItsSlotIsClonedAnew) {
   for (const std::function<void()>& change : std::initializer_list<std::function<void()>>{
            [&] { replica.streaming = true; }, [&] { replica.newest = postgres::Lsn{1000}; },
            [&] { scene.seen.primary.oldest_wal.reset(); }, [&] { replica.newest.reset(); },
-           [&] { replica.answered = false; }}) {
+           [&] { replica.answered = false; }, [&] { replica.replay_paused = true; }}) {
     Seen before = scene.seen;
     change();
     EXPECT_THAT(ActionsOf<DeleteObject>(plan_after(waits, std::chrono::seconds(61))), IsEmpty());
     scene.seen = before;
   }
+}
+
+// Two at once: each has its own patience, whichever is the first to be waited for.
+TEST(PlanFaults, AReplicaIsCutOffAlsoWhileSomethingElseIsWaitedFor) {
+  Scene scene = SettledWithReplicas();
+  fake::ManualClock clock;
+  PassMemory memory(&clock);
+  for (const char* name : {"kyoyu-2", "kyoyu-3"}) {
+    scene.Instance(name).streaming = false;
+    scene.Instance(name).newest = postgres::Lsn{name == std::string("kyoyu-2") ? 100U : 200U};
+    scene.seen.primary.slots[SlotName(name)] = false;
+  }
+  scene.seen.primary.oldest_wal = postgres::Lsn{1000};
+  core::Decision decision;
+  decision.from = decision.to = "two";
+  for (int seconds = 0; seconds <= 60; seconds += 10) {
+    // The first one moves all the while.
+    scene.Instance("kyoyu-2").newest = postgres::Lsn{100U + static_cast<uint64_t>(seconds)};
+    Plan plan =
+        *MakePlan(scene.context(), scene.seen, decision, scene.credentials, memory.WaitedFor(scene.policy.meta));
+    memory.NoteLasting(scene.policy.meta, plan.lasting);
+    std::vector<std::string> deleted;
+    for (const DeleteObject& each : ActionsOf<DeleteObject>(plan)) deleted.push_back(each.name);
+    EXPECT_THAT(deleted, testing::Not(testing::Contains("kyoyu-2")));
+    EXPECT_EQ(std::count(deleted.begin(), deleted.end(), "kyoyu-3"), seconds < 60 ? 0 : 2) << seconds;
+    clock.Advance(std::chrono::seconds(10));
+  }
+}
+
+TEST(PlanFaults, AReplicaThatStandsIsNamedWithWhatFindsOutWhy) {
+  Scene scene = SettledWithReplicas();
+  InstanceSeen& replica = scene.Instance("kyoyu-2");
+  replica.streaming = false;
+  replica.newest = postgres::Lsn{1000};
+  Plan plan = scene.PlanFor("two", "two");
+  EXPECT_EQ(plan.waiting_for, "kyoyu-2: to stream from the primary");
+  ASSERT_THAT(plan.lasting, testing::SizeIs(1));
+  core::Decision decision;
+  decision.from = decision.to = "two";
+  Waited waited{"another", {}, {{*plan.lasting.begin(), std::chrono::seconds(61)}}};
+  plan = *MakePlan(scene.context(), scene.seen, decision, scene.credentials, waited);
+  EXPECT_THAT(plan.waiting_for, HasSubstr("It has stood at 0/3E8 for a minute"));
+  EXPECT_THAT(plan.waiting_for, HasSubstr("kubectl delete pod kyoyu-2-0 -n data"));
+  replica.newest = postgres::Lsn{1001};
+  plan = *MakePlan(scene.context(), scene.seen, decision, scene.credentials, waited);
+  EXPECT_EQ(plan.waiting_for, "kyoyu-2: to stream from the primary") << "it moves";
+}
+
+TEST(PlanFaults, AReplicaWhoseReplayIsPausedIsNamedAndNotPromoted) {
+  Scene scene = SettledWithReplicas();
+  InstanceSeen& replica = scene.Instance("kyoyu-2");
+  replica.replay_paused = true;
+  scene.MakePass();
+  EXPECT_EQ(scene.ConditionOf("Degraded").reason, "ReplayPaused") << "before it lags";
+  replica.lag = std::chrono::hours(1);
+  Plan plan = scene.PlanFor("two", "two");
+  EXPECT_THAT(plan.waiting_for, HasSubstr("kyoyu-2: its replay is paused. kubectl exec kyoyu-2-0 -n data"));
+  EXPECT_THAT(plan.routed, testing::ElementsAre("kyoyu-3"));
+  scene.MakePass();
+  EXPECT_EQ(scene.ConditionOf("Degraded").reason, "ReplayPaused");
+  EXPECT_THAT(scene.ConditionOf("Degraded").message, HasSubstr("1 of 2 replicas may take reads; kyoyu-2: its replay"));
 }
 
 TEST(PlanFaults, ASettingThatTheServerRefusesIsNamedAndHoldsUpNothingElse) {

@@ -217,6 +217,30 @@ TEST(LostNotes, ARequestThatStatusKnowsIsNotCarriedOutAgain) {
   EXPECT_EQ(world.promotion().request, "kyoyu-2/1");
 }
 
+// Of status and Service neither knows: it may have been carried out, refused or taken back, however long ago.
+TEST(LostNotes, ARequestThatNobodyKnowsOfIsNotCarriedOutButAskedForAgain) {
+  World world;
+  world.Ask("kyoyu-2/1");
+  world.Finish();
+  for (int i = 0; i < 4; ++i) world.Pass();
+  world.Ask("kyoyu-1/2");
+  world.Finish();
+  for (int i = 0; i < 4; ++i) world.Pass();
+  world.scene.policy.meta.annotations[kPromoteAnnotation] = "kyoyu-2/1";
+  world.scene.policy.status = {};
+  world.Service()["metadata"].erase("annotations");
+  for (int i = 0; i < 6; ++i) world.Pass();
+  EXPECT_EQ(world.Writable(), "kyoyu-1");
+  EXPECT_EQ(world.promotion().phase, PromotionPhase::kRefused);
+  EXPECT_THAT(world.promotion().message, HasSubstr("may have been carried out before"));
+  EXPECT_EQ(world.promotion().request, "kyoyu-2/1");
+  EXPECT_FALSE(world.scene.seen.promotion_from_status) << "the Service has it";
+  EXPECT_EQ(world.scene.seen.term, 2);
+  world.Ask("kyoyu-2/3");
+  world.Finish();
+  EXPECT_EQ(world.Writable(), "kyoyu-2");
+}
+
 TEST(LostNotes, APromotionThatWasBrokenOffLeavesAStandbyThatAPersonGivesItsRoleBack) {
   World world;
   world.Ask("kyoyu-2/1");

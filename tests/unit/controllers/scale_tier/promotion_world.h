@@ -22,7 +22,9 @@ class World {
     for (const InstanceSeen& each : scene.seen.instances) {
       Server& server = servers_[each.name];
       server.writable = server.running = true;
-      if (each.name != "kyoyu-1") server.writable = false;
+      if (each.name == "kyoyu-1") continue;
+      server.writable = false;
+      server.signal = true;
     }
     Look();
   }
@@ -38,7 +40,9 @@ class World {
     Waited waited{waited_, how_long_};
     core::Decision decision;
     decision.from = decision.to = scene.seen.primary.tier;
-    Result<Plan> planned = MakePlan(scene.context(), scene.seen, decision, scene.credentials, waited);
+    bool recovers = status_is_lost && !scene.seen.primary.answered;
+    Result<Plan> planned = recovers ? MakeRecoveryPlan(scene.context(), scene.seen, scene.credentials, waited)
+                                    : MakePlan(scene.context(), scene.seen, decision, scene.credentials, waited);
     EXPECT_TRUE(planned.has_value());
     Plan plan = *planned;
     std::string failure;
@@ -69,6 +73,8 @@ class World {
     }
     return "";
   }
+  // Whether it would come up as a standby from its next start on.
+  [[nodiscard]] bool IsToBeStandby(const std::string& instance) const { return servers_.at(instance).signal; }
   Promotion& promotion() { return scene.seen.promotion; }
   // Passes until the promotion is on its way back.
   void Fail() {
@@ -79,6 +85,7 @@ class World {
   // A command of before that was slow, or a person's own.
   void PromoteByHand(const std::string& instance) {
     servers_[instance].writable = true;
+    servers_[instance].signal = false;
     Look();
   }
   nlohmann::json& Service() { return scene.seen.objects[{std::string(kube::kServices.plural), "kyoyu-primary"}]; }
@@ -89,7 +96,9 @@ class World {
   Scene scene;
   bool receives_everything = true;  // Whether the heir gets the end of a clean shutdown.
   bool primary_is_dead = false;
+  bool status_is_lost = false;   // What the tier is, only the database knows.
   std::set<std::string> silent;  // These run, and answer nobody.
+  std::set<std::string> dead;    // These do not start; what else is asked of their pods is done.
 
  private:
   struct Server {
@@ -132,12 +141,23 @@ class World {
   // What the StatefulSet controller and kubelets do.
   void RunPods() {
     for (auto& [name, server] : servers_) {
-      nlohmann::json& set = scene.seen.objects[{std::string(kube::kStatefulSets.plural), name}];
+      auto found = scene.seen.objects.find({std::string(kube::kStatefulSets.plural), name});
+      if (found == scene.seen.objects.end()) {
+        // Made anew around a pod that runs on; without its volume it is to be cloned.
+        bool has_volume = scene.seen.Object(kube::kPersistentVolumeClaims, VolumeClaimName(name)) != nullptr;
+        if (!has_volume) server = Server{false, false, true};
+        continue;
+      }
+      nlohmann::json& set = found->second;
       bool wanted = kube::IntAt(set, {"spec", "replicas"}, 1) != 0;
       set["status"]["replicas"] = wanted ? 1 : 0;
       if (!wanted) server.running = false;
-      if (wanted && !server.running && !(name == "kyoyu-1" && primary_is_dead)) {
+      if (dead.contains(name)) server.running = false;
+      if (wanted && !server.running && !dead.contains(name) && !(name == "kyoyu-1" && primary_is_dead)) {
         server.running = true;
+        // What was a primary's, and is not by what instances are told, is rewound (images/postgres/pgtier-postgres).
+        const nlohmann::json& told = scene.seen.objects[{std::string(kube::kConfigMaps.plural), "kyoyu-postgres"}];
+        if (DecodePrimary(told["data"]["primary"]).instance != name) server.signal = true;
         server.writable = !server.signal;
       }
     }
