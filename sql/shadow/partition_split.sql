@@ -67,7 +67,7 @@ $fn$;
 -- before it is taken in may have changed since; of the copy it is asked before each row that goes into it, with the types
 -- of its columns, which are not the copy's own.
 CREATE OR REPLACE FUNCTION pgtier.shadow_refuse_code(copy oid) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off  -- compiling it took 0.6 s, and it 20 ms
 AS $fn$
 DECLARE
   found text;
