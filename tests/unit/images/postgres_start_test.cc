@@ -41,7 +41,6 @@ class PostgresStart : public testing::Test {
     Fake("pg_basebackup", kMakesServer);
   }
   void TearDown() override {
-    // What runs beside the server ends with its container, and here by this.
     for (pid_t group : groups_) kill(-group, SIGKILL);
     fs::remove_all(folder_);
   }
@@ -92,6 +91,9 @@ class PostgresStart : public testing::Test {
   static int Await(pid_t pid) {
     int status = 0;
     EXPECT_TRUE(Soon([&] { return waitpid(pid, &status, WNOHANG) == pid; })) << "it does not end";
+    // What runs beside the server ends with its container, and here by this: it would go on writing beside the next
+    // one.
+    kill(-pid, SIGKILL);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
   }
   static bool Soon(const std::function<bool()>& holds) {
