@@ -94,7 +94,9 @@ bool Planner::HeedRequest(const std::string& annotation) {
     bool takes_none = from != nullptr ? from->in_recovery : IsStopped(promotion.from);
     if (!goes_back && !takes_none) return false;
     promotion.request = annotation;
-    promotion.force = asked->force;
+    // With the loss accepted the heir may have been told to take writes before it had replayed everything, and does so
+    // whenever it has: it is stopped first, whatever is asked for now.
+    promotion.force = asked->force || promotion.force;
     if (!goes_back) promotion.message = promotion.from + " was asked for again";
     promotion.phase = PromotionPhase::kReturning;
     return note(promotion.from + " to return");
@@ -118,6 +120,22 @@ bool Planner::TakeAnotherHeir(const std::string& annotation, const std::string& 
   bool exists = std::any_of(seen_.instances.begin(), seen_.instances.end(),
                             [&](const InstanceSeen& each) { return each.name == heir; });
   if (!exists) return false;
+  // Asked before the former one is stopped, whose position is not known any more then.
+  const postgres::WalPosition* own = Position(heir);
+  const std::string& known = context_.policy.status.system_identifier;
+  std::string hindrance;
+  if (own == nullptr) {
+    hindrance = heir + " does not answer";
+  } else if (!known.empty() && own->system_identifier != known) {
+    hindrance = heir + " is of another database";
+  } else if (std::string newer = Newer(promotion.from, heir); !newer.empty()) {
+    hindrance =
+        newer + " has received more than " + heir + ": kubectl pgtier promote " + policy() + " " + newer + " --force";
+  }
+  if (!hindrance.empty()) {
+    Wait(heir + " to be promoted instead of " + promotion.to + ": " + hindrance);
+    return true;
+  }
   if (!StopHeir(heir + " takes its place")) return true;
   if (promotion.phase == PromotionPhase::kReturning) promotion.fence = {};
   promotion.request = annotation;

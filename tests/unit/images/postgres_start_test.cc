@@ -35,7 +35,7 @@ class PostgresStart : public testing::Test {
     Write("etc/config/primary_conninfo", "host=kyoyu-primary user=pgtier_replication");
     Write("etc/config/primary", "1 kyoyu-1\n");
     Fake("pgtier-heartbeat", "[ \"$1\" = start ] || sleep 1\n");
-    Fake("psql", "exit 0\n");
+    Fake("psql", "echo f\n");
     Fake("pg_rewind", "exit 0\n");
     Fake("postgres", "echo \"$2\" >\"$SERVED\"\n");
     Fake("pg_basebackup", kMakesServer);

@@ -116,6 +116,45 @@ TEST_F(HeirDies, AnotherHeirIsTakenWithForceAndTheFormerOneStopped) {
   EXPECT_EQ(world.scene.seen.primary_ordinal, 3);
 }
 
+// The one who is stopped for it may be the only one that has all that was acknowledged.
+TEST(ReturnAsked, AnOlderOneIsNotTakenInPlaceOfAnHeirThatHasMore) {
+  World world;
+  world.received = {{"kyoyu-2", 9}, {"kyoyu-3", 5}};
+  world.primary_is_dead = true;
+  world.scene.seen.objects[{std::string(kube::kPods.plural), "kyoyu-1-0"}] = {{"metadata", {{"name", "kyoyu-1-0"}}}};
+  world.Ask("kyoyu-2/1/accept-data-loss");
+  for (int i = 0; i < 5; ++i) world.Pass();
+  ASSERT_EQ(world.promotion().phase, PromotionPhase::kFencing);
+  world.Ask("kyoyu-3/2/accept-data-loss");
+  Plan plan = world.Pass();
+  EXPECT_THAT(plan.waiting_for,
+              HasSubstr("kyoyu-2 has received more than kyoyu-3: kubectl pgtier promote kyoyu kyoyu-2"));
+  world.silent = {"kyoyu-3"};
+  plan = world.Pass();
+  EXPECT_THAT(plan.waiting_for, HasSubstr("instead of kyoyu-2: kyoyu-3 does not answer"));
+  EXPECT_EQ(world.promotion().to, "kyoyu-2");
+  EXPECT_NE(kube::IntAt(world.Set("kyoyu-2"), {"spec", "replicas"}, 1), 0) << "it is not stopped for that";
+  world.received["kyoyu-3"] = 9;
+  world.silent.clear();
+  world.scene.seen.objects.erase({std::string(kube::kPods.plural), "kyoyu-1-0"});
+  world.Finish();
+  EXPECT_EQ(world.Writable(), "kyoyu-3");
+}
+
+// It does what it was told as soon as it has replayed all that it has, whatever became of the promotion.
+TEST(ReturnAsked, AnHeirThatWasToldToTakeWritesIsStoppedBeforeTheOldPrimaryReturns) {
+  World world;
+  world.slow = {"kyoyu-2"};
+  world.Ask("kyoyu-2/1/accept-data-loss");
+  for (int i = 0; i < 20; ++i) world.Pass();
+  ASSERT_EQ(world.Writable(), "");
+  world.Ask("kyoyu-1/2");
+  world.Finish();
+  EXPECT_EQ(world.promotion().phase, PromotionPhase::kReturned);
+  EXPECT_EQ(world.Writable(), "kyoyu-1");
+  EXPECT_EQ(world.scene.seen.Object(kube::kPersistentVolumeClaims, VolumeClaimName("kyoyu-2")), nullptr);
+}
+
 TEST_F(HeirDies, AndNotBesideAnotherWriter) {
   world.PromoteByHand("kyoyu-3");
   world.dead.clear();
@@ -143,11 +182,11 @@ TEST(ReturnAsked, APrimaryThatStillRunsIsStoppedBeforeItReturns) {
 // Not fenced, it would come up as a primary by itself: beside an heir that nobody can see.
 TEST(ReturnAsked, APrimaryThatWasNeverFencedStartsOnlyWhenTheHeirIsStopped) {
   World world;
+  world.Ask("kyoyu-2/1");
+  world.Pass(1);
   world.primary_is_dead = true;
-  world.Pass();
-  world.receives_everything = false;
-  world.Ask("kyoyu-2/1/accept-data-loss");
-  world.Pass();
+  world.Set("kyoyu-1")["spec"]["replicas"] = 0;
+  world.Pass(0);
   world.silent = {"kyoyu-2"};
   world.Pass();
   world.Pass();

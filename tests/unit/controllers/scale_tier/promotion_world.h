@@ -96,9 +96,11 @@ class World {
   Scene scene;
   bool receives_everything = true;  // Whether the heir gets the end of a clean shutdown.
   bool primary_is_dead = false;
-  bool status_is_lost = false;   // What the tier is, only the database knows.
-  std::set<std::string> silent;  // These run, and answer nobody.
-  std::set<std::string> dead;    // These do not start; what else is asked of their pods is done.
+  bool status_is_lost = false;               // What the tier is, only the database knows.
+  std::set<std::string> silent;              // These run, and answer nobody.
+  std::set<std::string> dead;                // These do not start; what else is asked of their pods is done.
+  std::set<std::string> slow;                // These are told to take writes, and do not yet.
+  std::map<std::string, uint64_t> received;  // Where in the log each is.
 
  private:
   struct Server {
@@ -126,6 +128,7 @@ class World {
         return void(failure = NotProven(promote->instance, promote->old));
       }
       EXPECT_TRUE(server.running);
+      if (slow.contains(promote->instance)) return void(failure = "told to end recovery, and has not yet");
       server.writable = true;
       server.signal = false;
     } else {
@@ -186,6 +189,7 @@ class World {
       position.in_recovery = standby;
       position.system_identifier = "7";
       position.timeline = 1;
+      position.received = {received[each.name]};
       seen.positions[each.name] = position;
     }
     seen.primary.answered = servers_[selected].running && servers_[selected].writable;
