@@ -56,7 +56,7 @@ events() {
 # Median of the load's p95 of each second at its peak from $2 to $3 (seconds since the epoch).
 p95_between() {
   jq -rs --argjson from "$2" --argjson to "$3" '
-    [.[] | select(.phase == "peak") | (.ts | sub("\\.[0-9]+Z$"; "Z") | fromdateiso8601) as $at
+    [.[] | select(.phase == "peak" and .p95 != null) | (.ts | sub("\\.[0-9]+Z$"; "Z") | fromdateiso8601) as $at
      | select($at >= $from and $at < $to) | .p95] | sort | if length == 0 then null else .[length / 2 | floor] end' "$1"
 }
 
